@@ -1,0 +1,1 @@
+"""Choosing frames, collecting ranges, finding sensitive layers, placing Q/DQ."""

@@ -1,0 +1,1 @@
+"""The pixel maths: pre and post, in C++, with float64 twins."""

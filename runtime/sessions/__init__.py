@@ -1,0 +1,1 @@
+"""An engine bound to slots."""

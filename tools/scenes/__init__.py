@@ -1,0 +1,1 @@
+"""Synthetic product video with exact ground truth."""

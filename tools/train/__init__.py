@@ -1,0 +1,1 @@
+"""Training, evaluation, export. PyTorch is imported only here."""
