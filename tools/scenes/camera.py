@@ -1,0 +1,147 @@
+"""The camera: what stands between a scene and the pixels that software gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import cv2
+import numpy as np
+
+from cutline.tools.scenes.canvas import Canvas
+from cutline.tools.scenes.seeds import Split, generator
+from cutline.tools.scenes.shot import F32, U8
+
+__all__ = ["Camera", "CameraSettings", "draw_settings"]
+
+_TILE_MARGIN = 61  # the noise field is larger than the frame by this, and every frame takes another window of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSettings:
+    """How bad a camera is. All deviations are shares of full scale unless they say otherwise."""
+
+    exposure: float = 1.0
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factor of each channel
+    drift: float = 0.01  # slow swing of exposure and balance
+    drift_hz: float = 0.1
+    flicker: float = 0.0  # swing of mains light, in bands because of the rolling shutter
+    flicker_hz: float = 3.0  # its beat with the frame rate
+    bands: float = 1.5  # of flicker, in one frame height
+    noise: float = 1.5  # sigma, code values of 255
+    grain: float = 0.0  # sigma of the blur of the noise, pixels: denoised or scaled pictures have coarse noise
+    softness: float = 0.4  # sigma of the lens, pixels
+    vignette: float = 0.1
+    quality: int = 90  # of the compression, as JPEG counts it; 100: none
+    deblock: float = 0.0  # sigma of the smoothing after the compression, pixels: video codecs smooth block edges
+    shake: float = 0.0  # pixels
+    aged: float = 0.01  # by how much exposure and balance of the plate differ from the frame's
+
+
+def draw_settings(rng: np.random.Generator, width: int) -> CameraSettings:
+    """Draw a camera as they come: mostly decent, now and then bad. Blur and shake grow with `width`, in pixels."""
+    unit = width / 512
+    tint = rng.normal(0, 0.05)
+    return CameraSettings(
+        exposure=float(np.exp(rng.normal(0, 0.16))),
+        balance=(float(1 + tint), 1.0, float(1 - tint + rng.normal(0, 0.02))),
+        drift=float(rng.uniform(0, 0.02)),
+        drift_hz=float(rng.uniform(0.05, 0.5)),
+        flicker=float(rng.uniform(0, 0.03)) if rng.random() < 0.3 else 0.0,
+        flicker_hz=float(rng.uniform(0.3, 9)),
+        bands=float(rng.uniform(0.5, 3)),
+        noise=float(rng.gamma(1.6, 1.6)),
+        grain=float(rng.uniform(0.4, 0.8)) if rng.random() < 0.4 else 0.0,
+        softness=float(unit * rng.uniform(0.4, 1.4)),
+        vignette=float(rng.uniform(0, 0.3)),
+        quality=int(rng.choice([100, 95, 85, 70, 50, 30], p=[0.25, 0.2, 0.2, 0.2, 0.1, 0.05])),
+        deblock=float(rng.uniform(0.3, 0.6)) if rng.random() < 0.4 else 0.0,
+        shake=float(unit * rng.uniform(0, 1.2)) if rng.random() < 0.4 else 0.0,
+        aged=float(abs(rng.normal(0, 0.03))),
+    )
+
+
+@final
+class Camera:
+    """Owns the fixed parts of one camera: vignette, noise field, and the random phases of its drifts."""
+
+    def __init__(self, settings: CameraSettings, width: int, height: int, split: Split, seed: int) -> None:
+        self.settings, self.width, self.height = settings, width, height
+        self._split, self._seed = split, seed
+        rng = generator(split, "camera", seed)
+        self._phases = rng.uniform(0, 2 * np.pi, 6)
+        x = np.linspace(-1, 1, width, dtype=np.float32)
+        y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * (height / width)
+        self._fall: F32 = (1 - settings.vignette * (x * x + y * y) / (1 + (height / width) ** 2)).astype(np.float32)
+        shape = (height + _TILE_MARGIN, width + _TILE_MARGIN, 3)
+        self._noise: F32 = rng.standard_normal(shape, np.float32)
+        if settings.grain > 0:
+            self._noise = cv2.GaussianBlur(self._noise, (0, 0), settings.grain)
+            self._noise *= 1 / float(self._noise.std())
+
+    def sway(self, seconds: float) -> tuple[float, float]:
+        """Return the offset of the picture by shake at this time, pixels."""
+        amount, phases = self.settings.shake, self._phases
+        x = np.sin(seconds * 2 * np.pi * 1.3 + phases[0]) + 0.5 * np.sin(seconds * 2 * np.pi * 4.1 + phases[1])
+        y = np.sin(seconds * 2 * np.pi * 1.7 + phases[2]) + 0.5 * np.sin(seconds * 2 * np.pi * 3.3 + phases[3])
+        return float(amount * x / 1.5), float(amount * y / 1.5)
+
+    def gains(self, seconds: float) -> F32:
+        """Return the factor of every pixel at this time, float32[H, W, 3]."""
+        settings, turn = self.settings, 2 * np.pi * seconds
+        slow = np.sin(turn * settings.drift_hz + self._phases[4:6]) * settings.drift
+        lines = np.arange(self.height, dtype=np.float32) / self.height
+        mains = 1 + settings.flicker * np.sin(2 * np.pi * settings.bands * lines + turn * settings.flicker_hz)
+        fall = self._fall * (settings.exposure * (1 + slow[0]) * mains).astype(np.float32)[:, None]
+        tint = np.array(settings.balance, np.float32) * (1 + slow[1] * np.array([1, 0, -1], np.float32))
+        return fall[..., None] * tint
+
+    def take(self, canvas: Canvas, index: int, seconds: float) -> tuple[U8, U8, F32]:
+        """Photograph a finished canvas; return rgb, straight foreground and alpha (of the blurred picture: still exact)."""
+        colour, over, alpha = canvas.colour, canvas.over, canvas.alpha
+        if self.settings.softness > 0.25:
+            colour, over, alpha = (
+                cv2.GaussianBlur(plane, (0, 0), self.settings.softness) for plane in (colour, over, alpha)
+            )
+        gains = self.gains(seconds)
+        rgb = self._develop(colour * gains, generator(self._split, "frame", self._seed, index))
+        alpha = np.clip(alpha, 0, 1)
+        alpha[alpha < 1 / 1024] = 0
+        alpha[alpha > 1 - 1 / 1024] = 1
+        straight = over * gains * (255 / np.maximum(alpha, 1 / 255))[..., None]
+        straight[alpha == 0] = 0
+        return rgb, cv2.convertScaleAbs(straight), alpha
+
+    def take_plate(self, background: F32, index: int) -> U8:
+        """Photograph the empty scene at some other time than any frame."""
+        settings, rng = self.settings, generator(self._split, "plate", self._seed)
+        if settings.softness > 0.25:
+            background = cv2.GaussianBlur(background, (0, 0), settings.softness)
+        dx, dy = self.sway(float(rng.uniform(1000, 2000)))
+        if settings.shake > 0:
+            background = shifted(background, dx, dy)
+        aged = 1 + settings.aged * rng.uniform(-1, 1, 4)
+        gains = self.gains(float(rng.uniform(1000, 2000))) * (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
+        return self._develop(background * gains, generator(self._split, "plate", self._seed, index))
+
+    def _develop(self, picture: F32, rng: np.random.Generator) -> U8:
+        """Noise, 8 bits, compression."""
+        settings = self.settings
+        top, left = rng.integers(0, _TILE_MARGIN, 2)
+        noise = self._noise[top : top + self.height, left : left + self.width]
+        code: U8 = cv2.addWeighted(picture, 255.0, np.ascontiguousarray(noise), settings.noise, 0.0, dtype=cv2.CV_8U)
+        if settings.quality < 100:
+            swapped = cv2.cvtColor(code, cv2.COLOR_RGB2BGR)
+            _, packed = cv2.imencode(".jpg", swapped, (cv2.IMWRITE_JPEG_QUALITY, settings.quality))
+            code = cv2.cvtColor(cv2.imdecode(packed, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        if settings.deblock > 0:
+            code = cv2.GaussianBlur(code, (0, 0), settings.deblock)
+        return code
+
+
+def shifted(picture: F32, dx: float, dy: float) -> F32:
+    """Return the picture moved by a fraction of pixels, edges repeated."""
+    matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+    size = (picture.shape[1], picture.shape[0])
+    moved: F32 = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return moved

@@ -1,0 +1,187 @@
+"""Free compositions: any sprites over any backdrop, moving, lit and photographed as chance will have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import final
+
+import cv2
+import numpy as np
+
+from cutline.tools.scenes.camera import Camera, draw_settings, shifted
+from cutline.tools.scenes.canvas import Canvas
+from cutline.tools.scenes.seeds import Split, generator
+from cutline.tools.scenes.shot import F32, U8, Shot
+from cutline.tools.scenes.sprite import Sprite, place
+
+__all__ = ["Composition", "contrast_tags"]
+
+_FAINT = 0.09  # mean difference between goods and what is behind their edge, under which contrast is low
+_FPS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Actor:
+    """One sprite and how it moves: lengths in frame heights, times in seconds."""
+
+    sprite: Sprite
+    item: int
+    height: float
+    squeeze: float
+    start: tuple[float, float, float]  # x, y, turn
+    speed: tuple[float, float, float]
+    swing: tuple[float, float, float]
+    rate: float  # of the swing, Hz
+    stands: bool
+    light: F32
+    defocus: float  # pixels
+
+    def pose(self, seconds: float) -> tuple[float, float, float]:
+        """Where it is: x, y in frame heights, turn in radians."""
+        wave = np.sin(2 * np.pi * self.rate * seconds)
+        x, y, turn = (
+            start + speed * seconds + swing * wave
+            for start, speed, swing in zip(self.start, self.speed, self.swing, strict=True)
+        )
+        return float(x), float(y), float(turn)
+
+
+@final
+class Composition:
+    """A scene of sprites that float or stand in front of a backdrop. Owns its backdrop and camera; borrows the sprites."""
+
+    frame_rate = Fraction(_FPS)
+
+    def __init__(self, sprites: Sequence[Sprite], backdrop: F32, *, split: Split, seed: int) -> None:
+        """Arrange up to three of `sprites` over `backdrop`, float32[H, W, 3], 0..1."""
+        self.height, self.width = backdrop.shape[:2]
+        rng = generator(split, "composition", seed)
+        self._backdrop, self._shutter = backdrop, float(rng.uniform(0, 0.6)) / _FPS
+        self._camera = Camera(draw_settings(rng, self.width), self.width, self.height, split, seed)
+        self._shadow = (float(rng.uniform(0.1, 0.6)), float(rng.uniform(-0.8, 0.8)), float(rng.uniform(0.02, 0.15)))
+        self._glossy = float(rng.uniform(0.05, 0.4)) if rng.random() < 0.25 else 0.0
+        count = int(rng.choice([0, 1, 2, 3], p=[0.05, 0.5, 0.3, 0.15]))
+        light = self._light(rng)
+        actors = [
+            self._actor(rng, sprites[int(rng.integers(len(sprites)))], item + 1, count, light) for item in range(count)
+        ]
+        self._actors = sorted(actors, key=lambda actor: actor.start[1])
+
+    def _light(self, rng: np.random.Generator) -> F32:
+        """Light on the goods: half of it is what lights the backdrop."""
+        level = float(self._backdrop[::8, ::8].mean())
+        own = np.clip(0.45 + level, 0.5, 1.05) * np.exp(rng.normal(0, 0.15))
+        return np.asarray(own * np.exp(rng.normal(0, 0.05, 3)), np.float32)
+
+    def _actor(self, rng: np.random.Generator, sprite: Sprite, item: int, count: int, light: F32) -> _Actor:
+        """Draw a place, a size and a way; those who stand are upright and do not fly."""
+        aspect = self.width / self.height
+        stands = bool(rng.random() < 0.5)
+        height = float(np.exp(rng.uniform(np.log(0.22), np.log(1.1 if count < 2 else 0.8))))
+        height = min(height, 1.2 * aspect * sprite.height / sprite.width)
+        brisk = 0.0 if stands and rng.random() < 0.7 else float(rng.gamma(1.2, 0.35))
+        way = rng.uniform(0, 2 * np.pi)
+        fall = 0.25 if stands else 1.0
+        turn = (
+            rng.normal(0, 0.03) if stands else rng.normal(0, 0.5) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi)
+        )
+        return _Actor(
+            sprite=sprite,
+            item=item,
+            height=height,
+            squeeze=float(rng.uniform(0.85, 1.15) * rng.choice([-1, 1])) if "packshot" in sprite.tags else 1.0,
+            start=(
+                float(rng.uniform(0.1, 0.9) * aspect),
+                float(rng.uniform(0.55, 1.05)) if stands else float(rng.uniform(0.2, 0.8)),
+                float(turn),
+            ),
+            speed=(
+                float(np.cos(way) * brisk),
+                float(np.sin(way) * brisk * fall),
+                0.0 if stands else float(rng.normal(0, 0.5)),
+            ),
+            swing=(float(rng.normal(0, 0.03)) * brisk, float(rng.normal(0, 0.03)) * brisk * fall, 0.0),
+            rate=float(rng.uniform(0.3, 2)),
+            stands=stands,
+            light=light * np.float32(np.exp(rng.normal(0, 0.08))),
+            defocus=float(self.height / 300 * rng.gamma(1, 0.8)) if rng.random() < 0.3 else 0.0,
+        )
+
+    def shot(self, index: int) -> Shot:
+        """Return frame `index`."""
+        seconds = index / _FPS
+        dx, dy = self._camera.sway(seconds)
+        still = dx == 0 and dy == 0
+        canvas = Canvas(self._backdrop if still else shifted(self._backdrop, dx, dy))
+        item_tags = {}
+        for actor in self._actors:
+            if self._lay(canvas, actor, seconds, dx, dy):
+                item_tags[actor.item] = actor.sprite.tags
+        rgb, foreground, alpha = self._camera.take(canvas, index, seconds)
+        plate = self._camera.take_plate(self._backdrop, index)
+        return finished(rgb, foreground, alpha, plate, canvas.items, item_tags, frozenset())
+
+    def _lay(self, canvas: Canvas, actor: _Actor, seconds: float, dx: float, dy: float) -> bool:
+        """Put one actor, its shadow and its reflection onto the canvas; tell whether it is in the picture."""
+        unit, sprite = self.height, actor.sprite
+        x, y, turn = actor.pose(seconds)
+        before = actor.pose(seconds - self._shutter)
+        motion = ((x - before[0]) * unit, (y - before[1]) * unit)
+        high = actor.height * unit
+        matrix = place(sprite, x * unit + dx, y * unit + dy, high, turn=turn, squeeze=actor.squeeze, foot=actor.stands)
+        strength, lean, softness = self._shadow
+        if actor.stands:
+            flat = place(sprite, x * unit + dx, y * unit + dy, high, squeeze=actor.squeeze, foot=True)
+            shadow = flat.copy()
+            shadow[0, 1] -= lean * shadow[1, 1]
+            shadow[1, 1] *= 0.35
+            foot = sprite.height - 2.5
+            shadow[:, 2] += (flat[:, 1] - shadow[:, 1]) * foot
+            canvas.shade(sprite, shadow, strength, softness * high)
+            if self._glossy:
+                upside = flat.copy()
+                upside[1, 1] *= -1
+                upside[1, 2] += 2 * flat[1, 1] * foot
+                canvas.mirror(sprite, upside, self._glossy, 0.01 * high, 0.5 * high)
+        elif strength > 0.3:
+            cast = matrix.copy()
+            cast[:, 2] += (lean * 0.4 * high, 0.2 * high)
+            canvas.shade(sprite, cast, strength * 0.5, softness * 1.5 * high)
+        canvas.put(sprite, matrix, actor.item, light=actor.light, motion=motion, defocus=actor.defocus)
+        return bool((canvas.items == actor.item).any())
+
+
+def finished(
+    rgb: U8,
+    foreground: U8,
+    alpha: F32,
+    plate: U8,
+    items: U8,
+    item_tags: dict[int, frozenset[str]],
+    tags: frozenset[str],
+) -> Shot:
+    """Make the Shot: drop items that were covered later, add the tags that only the picture can tell."""
+    present = set(np.unique(items).tolist())
+    kept = {item: set(own) for item, own in item_tags.items() if item in present}
+    for item in contrast_tags(foreground, alpha, plate, items, sorted(kept)):
+        kept[item].add("low-contrast")
+    own = {item: frozenset(names) for item, names in kept.items()}
+    every = tags.union(*own.values()) if own else tags | {"empty"}
+    return Shot(rgb=rgb, alpha=alpha, foreground=foreground, plate=plate, items=items, tags=every, item_tags=own)
+
+
+def contrast_tags(foreground: U8, alpha: F32, plate: U8, items: U8, present: Sequence[int]) -> list[int]:
+    """Return the items whose colour along the edge is hardly other than the plate's there."""
+    if not present:
+        return []
+    solid = (alpha > 0.9).astype(np.uint8)
+    rim = cv2.erode(solid, np.ones((3, 3), np.uint8)) - cv2.erode(solid, np.ones((7, 7), np.uint8))
+    difference = cv2.absdiff(foreground, plate).max(axis=2)
+    faint = []
+    for item in present:
+        here = (rim > 0) & (items == item)
+        if here.any() and float(difference[here].mean()) < 255 * _FAINT:
+            faint.append(item)
+    return faint

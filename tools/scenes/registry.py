@@ -1,0 +1,46 @@
+"""Scenes by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cutline.runtime.errors import UsageError
+from cutline.tools.scenes.sampler import Sampler
+from cutline.tools.scenes.seeds import Split, check_split
+from cutline.tools.scenes.shot import Scene
+
+__all__ = ["SCENES", "make_scene"]
+
+SCENES = ("packshots",)
+
+
+def make_scene(
+    name: str,
+    *,
+    seed: int,
+    width: int,
+    height: int,
+    split: Split = "train",
+    products: Path | None = None,
+    scenes: Path | None = None,
+) -> Scene:
+    """Make the scene of this name and seed.
+
+    Args:
+        name: one of SCENES.
+        seed: any whole number; the same gives the same video.
+        width, height: pixels.
+        split: whose goods, textures and places: those for training, or those held out.
+        products: folder of packshots on white, for "packshots".
+        scenes: folder of photographs to put them into; without it the generated places are used.
+    Raises:
+        UsageError: no such scene or split, or "packshots" without products.
+        NoInputError: a folder is missing.
+        BadInputError: a folder has nothing usable, or a packshot cannot be keyed.
+    """
+    check_split(split)
+    if name == "packshots":
+        if products is None:
+            raise UsageError("the packshots scene has no products", remedy="Name a folder of packshots on white.")
+        return Sampler(width, height, split, products=products, scenes=scenes).scene(seed)
+    raise UsageError(f"no scene {name}", remedy=f"Use one of {', '.join(SCENES)}.")
