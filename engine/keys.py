@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -39,6 +40,8 @@ def generate(path: Path) -> Ed25519PrivateKey:
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.with_suffix(".pub").exists():  # its private half may only be misplaced
+            raise FileExistsError(errno.EEXIST, "the public half of an older key is there")
         _publish(path, private, mode=0o600)
         _publish(path.with_suffix(".pub"), public, mode=0o644)
     except OSError as error:
@@ -54,12 +57,12 @@ def load(path: Path) -> Ed25519PrivateKey:
         NoInputError: there is no such file.
         TrustError: others can read it, or it is no Ed25519 private key.
     """
-    if not path.exists():
-        raise NoInputError(f"{path}: no such key", remedy="Check the path.")
-    check_private(path)
     try:
         with path.open("rb") as file:
+            check_private(path, os.fstat(file.fileno()))
             key = load_pem_private_key(file.read(MAX_KEY_BYTES), password=None)
+    except FileNotFoundError as error:
+        raise NoInputError(f"{path}: no such key", remedy="Check the path.") from error
     except OSError as error:
         remedy = "Make it readable for its owner."
         raise TrustError(f"{path}: the private key cannot be read: {error.strerror}", remedy=remedy) from error
@@ -81,9 +84,16 @@ def machine_key() -> Ed25519PrivateKey:
     if folder is None:
         raise OutputError("there is no place for this machine's key", remedy="Set XDG_DATA_HOME or HOME.")
     path = folder / MACHINE_KEY
-    if not path.exists():
+    try:
+        return load(path)
+    except NoInputError:
+        pass
+    try:
         return generate(path)
-    return load(path)
+    except OutputError as error:
+        if isinstance(error.__cause__, FileExistsError) and path.exists():
+            return load(path)  # another process made it in the meantime
+        raise
 
 
 def publisher_key() -> Ed25519PrivateKey | None:

@@ -5,14 +5,15 @@ Nothing is ever extracted to a path: a member is bytes in memory, checked agains
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import final
 
 from cutline.runtime import archive, manifest
 from cutline.runtime.archive import ArchiveFile, Entry
-from cutline.runtime.errors import NoInputError, TrustError, UsageError
+from cutline.runtime.errors import CutlineError, NoInputError, TrustError, UsageError
 from cutline.runtime.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest
 from cutline.runtime.trust import KeyRing, TrustedKey
 from cutline.runtime.versions import VersionRecord
@@ -82,7 +83,8 @@ def open_bundle(name_or_path: str | Path, *, allow_unsigned: bool = False, keys:
         undo.callback(file.close)
         bundle = _checked(file, allow_unsigned, keys)
         if bundle.signer is not None:
-            VersionRecord().check(bundle.signer.id, bundle.manifest, forgive=path.parent == MODELS)
+            with _naming(path):
+                VersionRecord().check(bundle.signer.id, bundle.manifest, forgive=path.parent == MODELS)
         undo.pop_all()
     return bundle
 
@@ -108,6 +110,15 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in MODELS.glob(f"*{SUFFIX}"))
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of which bundle an error speaks."""
+    try:
+        yield
+    except CutlineError as error:
+        raise type(error)(f"{path}: {error.what}", remedy=error.remedy, **error.facts) from error
+
+
 def _checked(file: ArchiveFile, allow_unsigned: bool, keys: KeyRing | None) -> Bundle:
     if file.size > archive.MAX_ARCHIVE_BYTES:
         raise file.damaged("the file is too large", size=file.size, limit=archive.MAX_ARCHIVE_BYTES)
@@ -115,7 +126,8 @@ def _checked(file: ArchiveFile, allow_unsigned: bool, keys: KeyRing | None) -> B
     start = archive.entry_span(first.name, first.size)
     second, record = file.read_entry(start, SIGNATURE_NAME, limit=manifest.MAX_SIGNATURE_BYTES)
     signer = _signer(file, text, record, allow_unsigned, keys)
-    found = manifest.decode_manifest(text)  # nothing of it was interpreted before the signature held
+    with _naming(file.path):
+        found = manifest.decode_manifest(text)  # nothing of it was interpreted before the signature held
     places = _check_body(file, [first, second], found)
     return Bundle(file, found, signer, places)
 
@@ -124,8 +136,9 @@ def _signer(
     file: ArchiveFile, text: bytes, record: bytes, allow_unsigned: bool, keys: KeyRing | None
 ) -> TrustedKey | None:
     if record:
-        signature = manifest.decode_signature(record)
-        return (keys or KeyRing.default()).verify(signature, text)
+        ring = keys if keys is not None else KeyRing.default()
+        with _naming(file.path):
+            return ring.verify(manifest.decode_signature(record), text)
     if not allow_unsigned:
         remedy = "Sign it, or open it with --allow-unsigned if you know where it comes from."
         raise TrustError(f"{file.path}: the bundle is not signed", remedy=remedy)

@@ -34,7 +34,7 @@ __all__ = [
 
 SCHEMA = 1
 MANIFEST_NAME, SIGNATURE_NAME = "manifest.json", "manifest.sig"
-MAX_MANIFEST_BYTES = 4 << 20
+MAX_MANIFEST_BYTES = 1 << 20  # a text of this size cannot be made to parse into more than some 30 MB
 MAX_SIGNATURE_BYTES = 1024
 MAX_MEMBERS = 1024
 

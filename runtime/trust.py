@@ -45,6 +45,7 @@ class TrustedKey:
     public: Ed25519PublicKey
     origin: Literal["publisher", "user", "machine", "given"]
     path: Path | None = None  # the file that it was read from
+    private: Path | None = None  # where this machine keeps the private half, when it does
 
     @property
     def id(self) -> str:
@@ -71,9 +72,8 @@ class KeyRing:
         keys = [TrustedKey(load_public_key(PUBLISHER_FILE), "publisher", PUBLISHER_FILE)]
         keys += [TrustedKey(load_public_key(path), "user", path) for path in _user_key_files()]
         data = data_dir()
-        machine = data / MACHINE_KEY if data else None
-        if machine and machine.with_suffix(".pub").exists():
-            keys.append(TrustedKey(load_public_key(machine.with_suffix(".pub")), "machine", machine))
+        if data is not None and _there(public := (data / MACHINE_KEY).with_suffix(".pub")):
+            keys.append(TrustedKey(load_public_key(public), "machine", public, data / MACHINE_KEY))
         return cls(keys)
 
     @property
@@ -97,8 +97,8 @@ class KeyRing:
         except InvalidSignature as error:
             remedy = "Do not use this bundle; get it again from its maker."
             raise TrustError("the signature does not fit the manifest", remedy=remedy, key=signature.key) from error
-        if key.origin == "machine" and key.path is not None and key.path.exists():
-            check_private(key.path)  # a private key that others can read proves nothing about who built the bundle
+        if key.private is not None:
+            _check_still_private(key.private)
         return key
 
 
@@ -124,27 +124,39 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
-def check_private(path: Path) -> None:
-    """Refuse a private key that other users can reach.
+def check_private(path: Path, status: os.stat_result) -> None:
+    """Refuse a private key that other users can reach; `status` is that of `path`.
 
     Raises:
-        TrustError: group or others have any permission, or the file cannot be looked at.
+        TrustError: group or others have any permission.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        remedy = "Make it readable for its owner."
-        raise TrustError(f"{path}: the private key cannot be read: {error.strerror}", remedy=remedy) from error
-    if mode & 0o077:
+    if status.st_mode & 0o077:
         remedy = f"Run `chmod 600 {path}`; if a stranger may have read it, remove it and rebuild your bundles."
-        raise TrustError(f"{path}: the private key lies open to others", remedy=remedy, mode=oct(mode & 0o777))
+        mode = oct(status.st_mode & 0o777)
+        raise TrustError(f"{path}: the private key lies open to others", remedy=remedy, mode=mode)
+
+
+def _check_still_private(path: Path) -> None:
+    """A private key that others can read proves nothing about who built a bundle."""
+    try:
+        status = path.stat()
+    except OSError:  # gone, or out of this user's reach: it is not lying open
+        return
+    check_private(path, status)
+
+
+def _there(path: Path) -> bool:
+    """Whether this user can see the file; a folder that is closed to us holds nothing for us."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _user_key_files() -> list[Path]:
     place = config_dir()
-    if place is None or not (place / "keys").is_dir():
+    if place is None or not _there(keys := place / "keys"):
         return []
-    keys = place / "keys"
     try:
         if keys.stat().st_mode & stat.S_IWOTH:
             raise TrustError(f"{keys}: everybody may add keys here", remedy=f"Run `chmod o-w {keys}`.")

@@ -1,15 +1,15 @@
 """The highest version seen of every signed bundle, so that nobody can hand out an old one as new.
 
-One text file in the state folder, one line for each signer and name: `<key id> <bundle name> <version>`. To go back to
-an older version on purpose, remove the line (or the file).
+One text file in the state folder, one line for each version that was new: `<key id> <bundle name> <version>`; the
+highest counts. Lines are only ever appended, so that processes need no lock and a power cut costs one line at most. To
+go back to an older version on purpose, remove the lines of that name (or the file).
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import tempfile
+import re
 from pathlib import Path
 from typing import final
 
@@ -22,6 +22,7 @@ __all__ = ["VersionRecord"]
 FILE_NAME = "versions"
 MAX_RECORD_BYTES = 1 << 20
 
+_LINE = re.compile(r"([0-9a-f]{32}) ([a-z0-9_-]{1,64}) ([0-9]{1,10})\Z")
 _log = logging.getLogger("cutline.trust")
 _said: set[str] = set()  # what this process has already warned of
 
@@ -49,7 +50,7 @@ class VersionRecord:
         if manifest.version < seen and not forgive:
             raise TrustError(
                 "this bundle is older than one that was opened here before",
-                remedy=f"Get the newest one; to go back on purpose, remove its line from {self.path}.",
+                remedy=f"Get the newest one; to go back on purpose, remove its lines from {self.path}.",
                 name=manifest.name,
                 version=manifest.version,
                 seen=seen,
@@ -62,25 +63,25 @@ class VersionRecord:
             return {}
         try:
             with self.path.open("rb") as file:
-                text = file.read(MAX_RECORD_BYTES + 1)
+                text = file.read(MAX_RECORD_BYTES)
         except FileNotFoundError:
             return {}
         except OSError as error:
             _say_once(f"{self.path}: cannot be read ({error.strerror}): older bundles are not recognised as old")
             return {}
-        return self._parse(text)
+        return self._parse(text.decode("ascii", "replace"))
 
-    def _parse(self, text: bytes) -> dict[tuple[str, str], int]:
+    def _parse(self, text: str) -> dict[tuple[str, str], int]:
         record: dict[tuple[str, str], int] = {}
-        try:
-            if len(text) > MAX_RECORD_BYTES:
-                raise ValueError("too large")
-            for line in text.decode("ascii").splitlines():
-                key, name, version = line.split()
-                record[key, name] = max(int(version), record.get((key, name), 0))
-        except ValueError:  # whoever can damage it can also remove it: refusing to run would protect nobody
-            _say_once(f"{self.path}: is damaged and is written anew: older bundles were not recognised as old")
-            return {}
+        for line in text.splitlines():
+            if not line:
+                continue
+            found = _LINE.match(line)
+            if found is None:  # whoever can damage the file can also remove it: refusing to run would protect nobody
+                _say_once(f"{self.path}: a damaged line is ignored, which may make an old bundle look new")
+                continue
+            key, name, version = found.groups()
+            record[key, name] = max(int(version), record.get((key, name), 0))
         return record
 
     def _remember(self, key: str, name: str, version: int) -> None:
@@ -89,27 +90,14 @@ class VersionRecord:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self.path.with_suffix(".lock").open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
-                record = self._read()  # another process may have written since
-                record[key, name] = max(version, record.get((key, name), 0))
-                _replace(self.path, "".join(f"{k} {n} {v}\n" for (k, n), v in sorted(record.items())))
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:  # the leading line end parts this line from one that a power cut left unfinished
+                os.write(fd, f"\n{key} {name} {version}\n".encode("ascii"))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         except OSError as error:
             _say_once(f"{self.path}: cannot be written ({error.strerror}): this version is not remembered")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the final name and rename, so that a power cut leaves the old record or the new one."""
-    fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 def _say_once(what: str) -> None:
