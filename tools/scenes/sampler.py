@@ -7,8 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import final
 
+import numpy as np
+
 from cutline.tools.scenes.backdrops import draw_backdrop, from_photograph
 from cutline.tools.scenes.composition import Composition
+from cutline.tools.scenes.goods import draw_good
+from cutline.tools.scenes.light import draw_lamps
 from cutline.tools.scenes.packshots import load_packshots, load_photographs
 from cutline.tools.scenes.seeds import Split, check_split, generator
 from cutline.tools.scenes.shot import F32, Scene, Shot
@@ -18,6 +22,7 @@ __all__ = ["Sampler", "sample"]
 
 _BANK = 256  # consecutive seeds that share one store
 _BACKDROPS = 24  # in one store
+_GOODS = 40  # in one store; and as many packshots
 _KEPT = 3  # stores
 
 
@@ -65,6 +70,13 @@ class Sampler:
         """Return the first frame of the scene of this seed."""
         return self.scene(seed).shot(0)
 
+    def _good(self, rng: np.random.Generator) -> Sprite:
+        """Draw a good of this split, seen from some side, in some light, somewhat larger than most shots will show it."""
+        pixels = int(self.height * 0.8)
+        good = draw_good(rng, self.split, pixels)
+        sprite = good.view(float(rng.uniform(-0.9, 0.9)), pixels, draw_lamps(rng))
+        return sprite
+
     def _store(self, number: int) -> tuple[list[Sprite], list[F32]]:
         if number in self._stores:
             self._stores.move_to_end(number)
@@ -77,7 +89,9 @@ class Sampler:
                 backdrops.append(from_photograph(rng, photograph, self.width, self.height))
             else:
                 backdrops.append(draw_backdrop(rng, self.width, self.height, self.split))
-        sprites = list(self._packshots)
+        sprites = [self._good(rng) for _ in range(_GOODS)]
+        if self._packshots:
+            sprites += [self._packshots[int(i)] for i in rng.integers(0, len(self._packshots), _GOODS)]
         self._stores[number] = (sprites, backdrops)
         while len(self._stores) > _KEPT:
             self._stores.popitem(last=False)

@@ -63,7 +63,7 @@ class Sprite:
         pad = (MARGIN,) * 4
         coded = cv2.copyMakeBorder(coded, *pad, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
         if optics is not None:
-            optics = cv2.copyMakeBorder(optics, *pad, cv2.BORDER_REPLICATE)
+            optics = cv2.copyMakeBorder(optics * (alpha > 0)[..., None], *pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         return Sprite(coded, frozenset(tags), optics)
 
 
