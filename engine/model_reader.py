@@ -1,0 +1,83 @@
+"""The import child: from a stranger's file to two checked models, frozen (as it came) and clean (as it is built).
+
+Both go to files in the folder that the parent gives; lines say what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from cutline.engine.model_check import HINT, check_operators, check_weights, load_external, parse
+from cutline.engine.model_clean import clean, finish
+from cutline.engine.model_shapes import (
+    declared_shape,
+    freeze_ratio,
+    freeze_shapes,
+    graph_inputs,
+    settle_states,
+    write_shape,
+)
+from cutline.runtime.errors import BadInputError
+
+__all__ = ["read_model", "task"]
+
+
+def task(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Worker entry: request has path, shapes, ratio, folder."""
+    frozen, cleaned, lines = read_model(Path(request["path"]), request["shapes"], request["ratio"])
+    tell({"lines": lines})
+    folder = Path(request["folder"])
+    (folder / "frozen.onnx").write_bytes(frozen)
+    (folder / "clean.onnx").write_bytes(cleaned)
+    return {"lines": lines}
+
+
+def read_model(path: Path, shapes: dict[str, list[int]], ratio: float | None) -> tuple[bytes, bytes, list[str]]:
+    """Read, check, freeze and clean one model.
+
+    Args:
+        shapes: fixed shapes by input name.
+        ratio: RobustVideoMatting's downsample_ratio, None for the authors' rule.
+    Returns:
+        The frozen model (shapes fixed where they can be, nothing else changed), the clean one, and what was done.
+    Raises:
+        NoInputError, BadInputError, UsageError: see the steps.
+    """
+    model = parse(path)
+    nodes_before = len(model.graph.node)
+    check_operators(model)
+    load_external(model, path.absolute().parent)
+    check_weights(model)
+    _check_by_library(model)
+    lines = freeze_shapes(model, shapes)
+    lines += freeze_ratio(model, ratio)
+    cleaned = clean(model)
+    settled = settle_states(cleaned)
+    if settled:
+        lines += settled
+        _copy_input_shapes(cleaned, model)
+        cleaned = clean(cleaned)
+    frozen = model.SerializeToString()
+    cleaned = finish(cleaned)
+    lines.append(f"graph: {nodes_before} nodes -> {len(cleaned.graph.node)} after folding")
+    return frozen, cleaned.SerializeToString(), lines
+
+
+def _check_by_library(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise BadInputError(f"the model is not valid ONNX: {text[:240]}", remedy=HINT) from error
+
+
+def _copy_input_shapes(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+    shapes = {value.name: declared_shape(value) for value in graph_inputs(source)}
+    for value in graph_inputs(target):
+        shape = shapes.get(value.name)
+        if shape is not None:
+            write_shape(value, [int(size) for size in shape])
