@@ -1,6 +1,7 @@
 """The model contract: everything that the runtime must know about a network to feed it and to read it.
 
-The contract travels in the bundle's manifest. Calibration and run time use the same object, so that they cannot drift apart.
+The contract travels in the bundle's manifest. Calibration and run time use the same object, so that they cannot drift
+apart.
 """
 
 from __future__ import annotations

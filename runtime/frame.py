@@ -72,8 +72,8 @@ class FrameFormat:
 class Planes:
     """Borrows three uint8 views of one 4:2:0 picture.
 
-    y: uint8[H, W]; u and v: uint8[ceil(H/2), ceil(W/2)]. Rows may be padded (stride 0 is the pitch in bytes). I420 has chroma
-    views with a pixel step of 1, NV12 the same views with a pixel step of 2; nothing else distinguishes the two.
+    y: uint8[H, W]; u and v: uint8[ceil(H/2), ceil(W/2)]. Rows may be padded (stride 0 is the pitch in bytes). I420 has
+    chroma views with a pixel step of 1, NV12 the same views with a pixel step of 2; nothing else distinguishes them.
     Chroma is sited left (MPEG-2): horizontally at even luma columns, vertically between two luma rows.
     """
 

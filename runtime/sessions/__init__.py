@@ -1,1 +1,92 @@
-"""An engine bound to slots."""
+"""An engine is a compiled network; a session binds it to the slots of one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+from numpy.typing import NDArray
+
+from cutline.runtime.bundle import Bundle
+from cutline.runtime.contract import ModelContract
+from cutline.runtime.errors import DeviceError
+from cutline.runtime.slots import ArraySpec, Slot
+
+__all__ = ["Engine", "EngineOptions", "Session", "open_engine"]
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the caller demands of the machine. `auto` leaves the choice to Cutline, which prints what it chose."""
+
+    device: str = "auto"  # auto, cpu, cuda[:N]
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    optimise: Literal["latency", "throughput"] = "throughput"
+
+
+class Session(Protocol):
+    """Borrows the slots of one stream and an engine; frames start and finish in order."""
+
+    def start(self, slot: Slot) -> None:
+        """Begin inference on the slot's tensors and return at once."""
+        ...
+
+    def wait(self, slot: Slot) -> None:
+        """Block until the slot's output tensor is written. Raises DeviceError when inference failed."""
+        ...
+
+    def set_plate(self, tensor: NDArray[Any]) -> None:
+        """Copy the clean plate's tensor (contract.plate's shape) in, for every frame started from now on."""
+        ...
+
+    def set_strength(self, strength: float) -> None:
+        """Set the style strength, 0 to 1, for every frame started from now on."""
+        ...
+
+    def reset(self) -> None:
+        """Forget recurrent state: the next frame is a first frame."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what is running, then let go of the slots' memory. Works twice."""
+        ...
+
+
+class Engine(Protocol):
+    """Owns a compiled network that several streams may share."""
+
+    contract: ModelContract
+    name: str
+    device: str
+    precision: str
+    in_flight: int  # frames to keep running at once for full use of the device
+
+    def arrays(self, prefix: str) -> Mapping[str, ArraySpec]:
+        """The slot arrays `{prefix}input` and `{prefix}output` that a session of this engine binds."""
+        ...
+
+    def session(self, slots: Sequence[Slot], prefix: str) -> Session:
+        """Bind a new session to the slots of one stream."""
+        ...
+
+    def close(self) -> None:
+        """Free the compiled network. Works twice."""
+        ...
+
+
+def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008 - frozen
+    """Compile the bundle's network for the demanded device.
+
+    Raises:
+        DeviceError: the demanded device or precision is not available here, or not in the bundle.
+        ContractError: the network does not fit the contract of its bundle.
+    """
+    if options.device.partition(":")[0] == "cuda":
+        raise DeviceError(
+            "this build of Cutline has no CUDA session",
+            remedy="Use --device cpu, or see `cutline doctor`.",
+            device=options.device,
+        )
+    from cutline.runtime.sessions.openvino import OpenVinoEngine  # OpenVINO takes 0.2 s to import
+
+    return OpenVinoEngine(bundle, options)

@@ -1,0 +1,1 @@
+"""The same work done by Cutline and by others, side by side."""

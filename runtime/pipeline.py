@@ -1,0 +1,341 @@
+"""One stream: source process, slots, pre, network, post, and whoever takes the finished frames.
+
+Three threads carry a frame: the feeder (source to network), the finisher (network to composite) and the caller, who
+takes frames by iterating. All heavy work in them runs in C++ without the GIL.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, final
+
+from cutline.runtime.background import open_background
+from cutline.runtime.branch import Branch
+from cutline.runtime.bundle import Bundle
+from cutline.runtime.errors import UsageError
+from cutline.runtime.frame import Frame, FrameFormat, Timestamp
+from cutline.runtime.kernels import Post, PostOptions
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.plate import PlateKeeper, open_plate
+from cutline.runtime.sessions import Engine, open_engine
+from cutline.runtime.slots import ArraySpec, Counts, Slot, SlotPool, SlotState
+from cutline.runtime.sources import End, Filled, Notice, Source, SourceInfo, SourceOptions
+from cutline.runtime.telemetry import Telemetry
+
+__all__ = ["Pipeline"]
+
+POLL_S: Final = 0.1  # how often a waiting thread looks whether it should stop
+FILLING: Final = 2  # slots that the source may be ahead with
+WAITING: Final = 2  # finished frames that may wait for a live taker before the oldest is dropped
+
+
+@dataclass(slots=True)
+class _Passage:
+    """What is known of the frame in one slot. Times are time.monotonic_ns()."""
+
+    index: int
+    time: Timestamp
+    first: bool = False  # the first frame, or the first after a gap: nothing before it counts
+    prepared_ns: int = 0
+
+
+@final
+class Pipeline:
+    """Owns one stream from construction until close(); borrows the engines that it is given, owns those it makes."""
+
+    def __init__(
+        self,
+        network: Bundle | Engine,
+        options: StreamOptions,
+        *,
+        style: Bundle | Engine | None = None,
+        alpha: bool = True,
+        on_notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Start the source and allocate everything that frames need.
+
+        Args:
+            network: a matte bundle, or an engine shared with other pipelines.
+            options: the stream.
+            style: a style bundle or engine, when the picture is to be styled.
+            alpha: whether frames carry the full-size alpha plane.
+            on_notice: called, from any thread, with one line for each thing worth knowing (reconnects, skipped images).
+        Raises:
+            CutlineError: what the source, the engine, the plate or the background raise.
+        """
+        self.options = options
+        self.telemetry = Telemetry()
+        self._notify = on_notice
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()  # guards the two queues and _ended
+        self._running: deque[Slot] = deque()
+        self._done: deque[Slot] = deque()
+        self._fed = self._ended = self._started = False
+        self._failure: BaseException | None = None
+        with ExitStack() as undo:
+            source_options = SourceOptions(
+                policy=options.policy, pace_fps=options.pace, loop=options.loop, frame_limit=options.frames
+            )
+            with ThreadPoolExecutor(1) as helper:  # the decoder starts while the network is compiled
+                opening = helper.submit(Source, options.input, source_options)
+                undo.callback(lambda: opening.exception() or opening.result().close())
+                engine = _engine(network, undo)
+                self._source = opening.result()
+            live = self._source.info.live or options.pace is not None
+            self._latest = live if options.policy == "auto" else options.policy == "latest"
+            self._matte = Branch(engine, self.format, options)
+            self._style = Branch(_engine(style, undo), self.format, options, prefix="style_") if style else None
+            self._strength = options.style_strength
+            self._allocate(undo, alpha)
+            self._undo = undo.pop_all()
+        nothing = Timestamp(0, self.info.time_base, 0)
+        self._passages = [_Passage(0, nothing) for _ in self._pool.slots]
+        self._room = threading.Semaphore(engine.in_flight + 1)
+        self._threads = [
+            threading.Thread(target=self._guard, args=(body,), name=f"{name} {options.shown_name}", daemon=True)
+            for name, body in (("feed", self._feed), ("finish", self._finish))
+        ]
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the source said of itself."""
+        return self._source.info
+
+    @property
+    def format(self) -> FrameFormat:
+        """Size and colour of the input and of the composite."""
+        return self._source.info.format
+
+    def counts(self) -> Counts:
+        """Frames in, out, dropped and in flight, at one moment."""
+        return self._pool.counts()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield finished frames in order. A frame's pictures are valid until the next one is asked for."""
+        if self._started:
+            raise UsageError("a pipeline can be iterated once", remedy="Make another Pipeline.")
+        self._started = True
+        for slot in self._pool.slots:
+            self._source.offer(slot)
+        for thread in self._threads:
+            thread.start()
+        deliver = self.telemetry.stages["deliver"]
+        while (slot := self._take_done()) is not None:
+            began = time.monotonic_ns()
+            yield self._frame(slot)
+            deliver.add(time.monotonic_ns() - began)
+            self._release(slot)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Take no more frames from the source; those that were taken still come out. Safe in a signal handler."""
+        self._stopping.set()
+
+    def set_style_strength(self, strength: float) -> None:
+        """Turn the style up or down, 0 to 1, from the next frame on."""
+        self._strength = min(1.0, max(0.0, strength))
+
+    def close(self) -> None:
+        """End the threads, the source process and the sessions. Works twice."""
+        self._stopping.set()
+        if self._started:
+            for thread in self._threads:
+                thread.join()
+        self._undo.close()
+
+    def _allocate(self, undo: ExitStack, alpha: bool) -> None:
+        """Take all memory that frames will need: the slots, the sessions over them, background and plate."""
+        options, frame, engine = self.options, self.format, self._matte.engine
+        image, style = engine.contract.frame, self._style
+        arrays = {
+            "guide": ArraySpec((3, image.height, image.width), "uint8"),
+            "matte": ArraySpec((image.height, image.width), "float32"),
+            **self._matte.arrays,
+            **(style.arrays if style else {}),
+        }
+        depth = FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
+        self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
+        undo.callback(self._pool.close)
+        for branch in (self._matte, style):
+            if branch is not None:
+                branch.bind(self._pool.slots)
+                undo.callback(branch.session.close)
+        kernel = PostOptions(refine=options.refine, decontaminate=options.decontaminate)
+        if not options.smooth:
+            kernel = PostOptions(refine=options.refine, decontaminate=options.decontaminate, temporal=0.0)
+        painted = (style.engine.contract.primary, style.engine.contract.frame) if style else None
+        self._post = Post(frame, engine.contract.primary, self._matte.window, kernel, style=painted)
+        self._background = open_background(options.background or "#ffffff", frame)
+        undo.callback(self._background.close)
+        self._plate = None
+        if engine.contract.plate is not None:
+            plate = open_plate(options, self._matte, frame, self._notify)
+            self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._matte.session)
+        self._source.start(self._pool)
+
+    def _feed(self) -> None:
+        """Source to network: the feeder thread."""
+        stages = self.telemetry.stages
+        while not self._stopping.is_set():
+            if not self._room.acquire(timeout=POLL_S):
+                continue
+            slot = self._take_filled()
+            if slot is None:
+                break
+            passage, began = self._passages[slot.index], time.monotonic_ns()
+            self._pool.move(slot, SlotState.RUNNING)
+            self._matte.prepare(slot, slot.arrays["guide"])
+            if self._style is not None:
+                self._style.prepare(slot, None)
+                self._style.session.set_strength(self._strength)
+                self._style.session.start(slot)
+            if passage.first:
+                self._matte.session.reset()
+            self._matte.session.start(slot)
+            passage.prepared_ns = time.monotonic_ns()
+            stages["wait"].add(began - passage.time.available_ns)
+            stages["pre"].add(passage.prepared_ns - began)
+            with self._changed:
+                self._running.append(slot)
+                self._changed.notify_all()
+
+    def _take_filled(self) -> Slot | None:
+        """The next frame to work on, or None at the end. With the policy `latest`, the newest that is there."""
+        newest: Slot | None = None
+        first = False
+        while not self._stopping.is_set():
+            event = self._source.take(POLL_S if newest is None else 0.0)
+            if isinstance(event, Filled):
+                if newest is not None:
+                    self._release(newest)
+                newest = self._accept(event, first)
+                if not self._latest:
+                    break
+            elif isinstance(event, Notice):
+                self._notify(event.text)
+                first = first or event.kind == "reconnected"
+            elif isinstance(event, End):
+                self._failure = self._failure or event.error
+                self._stopping.set()
+            elif newest is not None:
+                break
+        return newest
+
+    def _accept(self, event: Filled, first: bool) -> Slot:
+        slot = self._pool.slots[event.slot_index]
+        self._pool.move(slot, SlotState.READY)
+        if event.skipped:
+            self._pool.add_dropped(event.skipped)
+        passage = self._passages[slot.index]
+        passage.index, passage.time, passage.first = event.index, event.time, first
+        return slot
+
+    def _finish(self) -> None:
+        """Network to composite: the finisher thread."""
+        stages = self.telemetry.stages
+        while (slot := self._take_running()) is not None:
+            passage = self._passages[slot.index]
+            self._matte.session.wait(slot)
+            if self._style is not None:
+                self._style.session.wait(slot)
+            self._room.release()
+            inferred_ns = time.monotonic_ns()
+            self._compose(slot, passage)
+            composed_ns = time.monotonic_ns()
+            stages["network"].add(inferred_ns - passage.prepared_ns)
+            stages["post"].add(composed_ns - inferred_ns)
+            stages["latency"].add(composed_ns - passage.time.available_ns)
+            if self._plate is not None:
+                self._plate.adapt(slot.arrays["guide"], slot.arrays["matte"], passage.time)
+            self._deliver(slot)
+
+    def _compose(self, slot: Slot, passage: _Passage) -> None:
+        if passage.first:
+            self._post.reset()
+        self._post.run(
+            slot.source,
+            self._matte.output(slot),
+            slot.arrays["guide"],
+            background=self._background.at(passage.time),
+            out=slot.composite,
+            matte=slot.arrays["matte"],
+            alpha=slot.alpha,
+            style=self._style.output(slot) if self._style is not None else None,
+            style_strength=self._strength,
+            style_on=self.options.style_on,
+        )
+
+    def _deliver(self, slot: Slot) -> None:
+        """Hand a finished frame to the taker; a live taker who is late loses the oldest."""
+        self._pool.move(slot, SlotState.DONE)
+        stale = None
+        with self._changed:
+            self._done.append(slot)
+            if self._latest and len(self._done) > WAITING:
+                stale = self._done.popleft()
+            self._changed.notify_all()
+        if stale is not None:
+            self._release(stale, dropped=True)
+
+    def _take_running(self) -> Slot | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._running or self._fed)
+            return self._running.popleft() if self._running else None
+
+    def _take_done(self) -> Slot | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._done or self._ended)
+            return self._done.popleft() if self._done else None
+
+    def _release(self, slot: Slot, *, dropped: bool = False) -> None:
+        self._pool.move(slot, SlotState.FREE, dropped=dropped)
+        if not self._stopping.is_set():
+            self._source.offer(slot)
+
+    def _frame(self, slot: Slot) -> Frame:
+        passage = self._passages[slot.index]
+        return Frame(
+            index=passage.index,
+            time=passage.time,
+            source=slot.source,
+            composite=slot.composite,
+            alpha=slot.alpha,
+            matte=slot.arrays["matte"],
+        )
+
+    def _guard(self, body: Callable[[], None]) -> None:
+        """Run a thread's body; whatever it raises reaches the caller through the iteration."""
+        try:
+            body()
+        except BaseException as error:  # a thread's last resort: handed over to the caller, not swallowed
+            self._failure = self._failure or error
+        finally:
+            self._stopping.set()
+            with self._changed:
+                self._fed = True
+                self._ended = self._ended or body == self._finish
+                self._changed.notify_all()
+
+
+def _engine(network: Bundle | Engine, undo: ExitStack) -> Engine:
+    if not isinstance(network, Bundle):
+        return network
+    engine = open_engine(network)
+    undo.callback(engine.close)
+    return engine

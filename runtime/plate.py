@@ -1,0 +1,88 @@
+"""The clean plate: a picture of the empty scene, given or learnt, and kept in step with slow changes of the light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.runtime.branch import Branch
+from cutline.runtime.contract import Image
+from cutline.runtime.errors import UsageError
+from cutline.runtime.frame import Colour, FrameFormat, Timestamp
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.sessions import Session
+from cutline.runtime.sources import load_picture
+
+__all__ = ["PlateKeeper", "open_plate", "tensor_from_codes"]
+
+U8 = NDArray[np.uint8]
+
+ADAPT_EVERY_S: Final = 1.0  # light that matters here changes over minutes
+ADAPT_SHARE: Final = 0.1  # of the difference, each time: half of a change is followed in 7 s
+EMPTY_BELOW: Final = 0.02  # alpha under which a pixel is taken for background
+
+
+def open_plate(options: StreamOptions, branch: Branch, frame: FrameFormat, notify: Callable[[str], None]) -> U8:
+    """Give the plate as the network sees it: uint8[3, h, w], Y, Cb, Cr.
+
+    Raises:
+        UsageError: neither a plate nor seconds to learn one from were given.
+        NoInputError, BadInputError: the picture is missing or cannot be read.
+    """
+    image = branch.engine.contract.frame
+    codes = np.empty((3, image.height, image.width), np.uint8)
+    if options.plate is not None:
+        scratch = np.empty(image.shape, "uint16" if image.dtype == "bfloat16" else image.dtype)
+        branch.pre.run(load_picture(options.plate, frame), scratch, codes)
+        return codes
+    if options.learn_plate is not None:
+        from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
+
+        return learn_plate(options, (image.width, image.height), frame, notify)
+    raise UsageError(
+        "this network needs a clean plate",
+        remedy="Give --plate FILE or --learn-plate SECONDS.",
+        model=branch.engine.name,
+    )
+
+
+def tensor_from_codes(codes: NDArray[Any], image: Image, colour: Colour) -> NDArray[Any]:
+    """Turn a small Y, Cb, Cr picture into a network input, as the pre kernel does.
+
+    Args:
+        codes: uint8 or float32[3, h, w] of 8-bit codes, at the network's size.
+    Returns:
+        image.shape, float32.
+    """
+    kr, kb = colour.matrix.kr_kb
+    y, cb, cr = codes.astype(np.float32)
+    black, luma, chroma = (0.0, 255.0, 255.0) if colour.full_range else (16.0, 219.0, 224.0)
+    y, cb, cr = (y - black) / luma, (cb - 128) / chroma, (cr - 128) / chroma
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    planes = [(np.clip(c, 0, 1) - m) / s for c, m, s in zip((red, green, blue), image.mean, image.std, strict=True)]
+    stacked = np.stack(planes if image.order == "RGB" else planes[::-1])
+    return (stacked if image.layout == "NCHW" else stacked.transpose(1, 2, 0))[None]
+
+
+@final
+class PlateKeeper:
+    """Owns the plate of one stream; moves it towards what is seen where nothing stands."""
+
+    def __init__(self, codes: U8, image: Image, colour: Colour, session: Session) -> None:
+        self._codes = codes.astype(np.float32)
+        self._image, self._colour, self._session = image, colour, session
+        self._adapted_s: float | None = None
+        session.set_plate(tensor_from_codes(self._codes, image, colour))
+
+    def adapt(self, guide: U8, matte: NDArray[np.float32], time: Timestamp) -> None:
+        """Once a second, follow the light in the pixels that the matte calls empty."""
+        if self._adapted_s is not None and abs(time.seconds - self._adapted_s) < ADAPT_EVERY_S:
+            return
+        self._adapted_s = time.seconds
+        share = np.where(matte < EMPTY_BELOW, np.float32(ADAPT_SHARE), np.float32(0))
+        self._codes += share * (guide - self._codes)
+        self._session.set_plate(tensor_from_codes(self._codes, self._image, self._colour))

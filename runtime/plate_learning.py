@@ -1,0 +1,184 @@
+"""Learns the clean plate from video in which the scene may never be empty all at once.
+
+For each pixel the few colours that stay are collected (a small mixture, after Stauffer and Grimson, CVPR 1999). Which
+of them is the empty scene cannot be told by time alone: a bottle may stand for most of a clip. The plate-less cut-out
+network says how much each colour looked like a product while it was there, and neighbours settle what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.runtime.branch import Branch
+from cutline.runtime.bundle import open_bundle
+from cutline.runtime.errors import BadInputError
+from cutline.runtime.frame import FrameFormat
+from cutline.runtime.kernels import Background, Post, PostOptions
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.sessions import open_engine
+from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SlotState
+from cutline.runtime.sources import End, Filled, Source, SourceOptions
+
+__all__ = ["PlateLearner", "learn_plate"]
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+COLOURS: Final = 4  # remembered per pixel
+SAME_BELOW: Final = 14.0  # summed distance in codes under which two colours are one
+SAMPLES_PER_S: Final = 6.0
+SAMPLES_MIN: Final = 8
+STAYED: Final = 0.02  # share of the samples that a colour must have been there to be believed
+LOOKS_LIKE_PRODUCT: Final = 60.0  # codes of disagreement with neighbours that outweigh a mean alpha of 1
+ROUNDS: Final = 12
+
+
+def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameFormat, notify: Callable[[str], None]) -> U8:
+    """Watch the first `options.learn_plate` seconds of the input and return its empty scene.
+
+    Args:
+        size: width and height of the plate in the network that will use it, in pixels.
+    Returns:
+        uint8[3, height, width], Y, Cb, Cr.
+    Raises:
+        BadInputError: the input ended before enough frames were seen.
+    """
+    seconds = options.learn_plate or 0.0
+    notify(f"learning the plate from {seconds:g} s of {options.shown_name}")
+    with open_bundle("cutout") as bundle:
+        engine = open_engine(bundle)
+    source = Source(options.input, SourceOptions(policy="block"))
+    try:
+        rate = float(source.info.frame_rate or 25)
+        branch = Branch(engine, frame, options)
+        image = engine.contract.frame
+        arrays = {
+            "guide": ArraySpec((3, image.height, image.width), "uint8"),
+            "matte": ArraySpec((image.height, image.width), "float32"),
+            **branch.arrays,
+        }
+        pool = SlotPool(format=frame, depth=3, arrays=arrays, alpha=False)
+        try:
+            branch.bind(pool.slots)
+            learner = PlateLearner(image.width, image.height)
+            post = Post(frame, engine.contract.primary, branch.window, PostOptions(temporal=0.0))
+            every = max(1, round(rate / SAMPLES_PER_S))
+            _watch(source, pool, branch, post, learner, frames=int(seconds * rate), every=every)
+            branch.session.close()
+        finally:
+            pool.close()
+    finally:
+        source.close()
+        engine.close()
+    if learner.samples < SAMPLES_MIN:
+        raise BadInputError(
+            "too few frames to learn a plate from",
+            remedy="Give more seconds to --learn-plate, or a picture to --plate.",
+            samples=learner.samples,
+        )
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in learner.plate()])
+
+
+def _watch(
+    source: Source, pool: SlotPool, branch: Branch, post: Post, learner: PlateLearner, *, frames: int, every: int
+) -> None:
+    source.start(pool)
+    for slot in pool.slots:
+        source.offer(slot)
+    seen = 0
+    while seen < frames:
+        event = source.take(10.0)
+        if event is None or isinstance(event, End):
+            return
+        if not isinstance(event, Filled):
+            continue
+        slot = pool.slots[event.slot_index]
+        pool.move(slot, SlotState.READY)
+        pool.move(slot, SlotState.RUNNING)
+        if seen % every == 0:
+            _learn_from(slot, branch, post, learner)
+        pool.move(slot, SlotState.DONE)
+        pool.move(slot, SlotState.FREE)
+        source.offer(slot)
+        seen += 1
+
+
+def _learn_from(slot: Slot, branch: Branch, post: Post, learner: PlateLearner) -> None:
+    guide, matte = slot.arrays["guide"], slot.arrays["matte"]
+    branch.prepare(slot, guide)
+    branch.session.start(slot)
+    branch.session.wait(slot)
+    original = Background(kind="original")
+    post.run(slot.source, branch.output(slot), guide, background=original, out=slot.composite, matte=matte)
+    learner.add(guide, matte)
+
+
+@final
+class PlateLearner:
+    """Owns the colours that stayed at each pixel, how long they stayed, and how much they looked like a product."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._colours: F32 = np.zeros((COLOURS, 3, height, width), np.float32)
+        self._weights: F32 = np.zeros((COLOURS, height, width), np.float32)
+        self._alphas: F32 = np.zeros((COLOURS, height, width), np.float32)
+        self._first: F32 | None = None
+        self.samples = 0
+
+    def add(self, codes: U8, matte: F32) -> None:
+        """Take one sample.
+
+        Args:
+            codes: uint8[3, h, w], Y, Cb, Cr.
+            matte: float32[h, w], what the plate-less network took for a product.
+        """
+        sample = self._in_first_light(codes.astype(np.float32))
+        distance = np.abs(self._colours - sample).sum(axis=1)
+        distance[self._weights == 0] = np.inf
+        nearest = distance.argmin(axis=0)
+        known = np.take_along_axis(distance, nearest[None], 0)[0] < SAME_BELOW
+        place = np.where(known, nearest, self._weights.argmin(axis=0))
+        chosen = np.arange(COLOURS)[:, None, None] == place
+        fresh = chosen & ~known
+        self._weights[fresh] = 0
+        self._alphas[fresh] = 0
+        self._weights += chosen
+        self._alphas += chosen * matte
+        step = (chosen / np.maximum(self._weights, 1))[:, None]
+        self._colours += step.astype(np.float32) * (sample - self._colours)
+        self.samples += 1
+
+    def plate(self) -> U8:
+        """The empty scene as it is known by now: uint8[3, h, w]."""
+        present = self._weights >= max(2.0, STAYED * self.samples)
+        present |= self._weights == self._weights.max(axis=0)
+        product = self._alphas / np.maximum(self._weights, 1)
+        rarity = 0.1 * (1 - self._weights / self.samples)
+        cost = np.where(present, product + rarity, np.float32(np.inf))
+        chosen = cost.argmin(axis=0)
+        for _ in range(ROUNDS):
+            around = np.stack([cv2.blur(c, (15, 15)) for c in self._pick(chosen)])
+            disagreement = np.abs(self._colours - around).sum(axis=1) / LOOKS_LIKE_PRODUCT
+            settled = (cost + disagreement).argmin(axis=0)
+            if np.array_equal(settled, chosen):
+                break
+            chosen = settled
+        return np.clip(np.rint(self._pick(chosen)), 0, 255).astype(np.uint8)
+
+    def _pick(self, chosen: NDArray[np.intp]) -> F32:
+        return np.asarray(np.take_along_axis(self._colours, chosen[None, None], 0)[0], np.float32)
+
+    def _in_first_light(self, sample: F32) -> F32:
+        """Undo a change of exposure or white balance of the whole picture since the first sample."""
+        if self._first is None:
+            self._first = sample.copy()
+            return sample
+        thinned = np.s_[:, ::4, ::4]
+        mine, first = sample[thinned], self._first[thinned]
+        gain = np.median((first[0] + 1) / (mine[0] + 1))
+        shift = np.median(first[1:] - mine[1:], axis=(1, 2))
+        return np.concatenate([sample[:1] * np.float32(gain), sample[1:] + shift[:, None, None].astype(np.float32)])

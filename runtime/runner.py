@@ -1,0 +1,202 @@
+"""Carries every frame of a stream from its pipeline to its sink, and says what came of it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, final
+
+import msgspec
+
+from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.pipeline import Pipeline
+from cutline.runtime.sessions import Engine
+from cutline.runtime.sinks import SinkOptions, StreamInfo, describe_sink, open_sink
+from cutline.runtime.slots import Counts
+
+__all__ = ["RunReport", "Runner", "complete_options", "run_together"]
+
+
+class RunReport(msgspec.Struct, kw_only=True):
+    """What one stream did. Durations in milliseconds, memory in MiB."""
+
+    name: str
+    input: str
+    output: dict[str, Any]
+    width: int
+    height: int
+    frames_in: int
+    frames_out: int
+    dropped: int
+    in_flight: int
+    seconds: float  # from the first frame's arrival to the last frame's delivery
+    fps: float
+    latency_ms: dict[str, float]  # frame available to composite done
+    stages_ms: dict[str, dict[str, float]]
+    device: str
+    precision: str
+    model: str
+    memory_mib: dict[str, float]  # peak resident: this process; its largest decoder
+    notices: list[str]
+    error: str | None = None
+    exit_code: int = 0
+
+
+def complete_options(options: StreamOptions) -> StreamOptions:
+    """Fill in the background that suits the output, and refuse what the output cannot hold.
+
+    Raises:
+        UsageError: the output is of no known kind, or cannot hold transparency.
+    """
+    traits = describe_sink(options.output, SinkOptions(stdout=options.stdout))
+    background = options.background or ("transparent" if traits.carries_alpha else "#ffffff")
+    if background == "transparent" and not (traits.carries_alpha or traits.wants_alpha or options.output == "null://"):
+        raise UsageError(
+            "this output cannot hold transparency",
+            remedy="Write a .mov, .webm or PNG files, or choose another --background.",
+            output=options.output,
+        )
+    return msgspec.structs.replace(options, background=background)
+
+
+@final
+class Runner:
+    """Owns the pipeline and the sink of one stream; borrows the engines."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: StreamOptions,
+        *,
+        style: Engine | None = None,
+        on_notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.notices: list[str] = []
+        self._on_notice = on_notice
+        self._engine = engine
+        self._stopped = False
+        options = complete_options(options)
+        transparent = options.background == "transparent"
+        storing = SinkOptions(transparent=transparent, stdout=options.stdout)
+        alpha = transparent or describe_sink(options.output, storing).wants_alpha
+        with ExitStack() as undo:
+            self.pipeline = Pipeline(engine, options, style=style, alpha=alpha, on_notice=self._notice)
+            undo.callback(self.pipeline.close)
+            self._sink = open_sink(options.output, self._stream_info(options), storing)
+            self._undo = undo.pop_all()
+        self.options = options
+
+    def run(self, on_frame: Callable[[Counts], None] = lambda counts: None) -> RunReport:
+        """Carry frames until the input ends or stop() is called. Called once.
+
+        A failure of the input or the output is in the report, next to what was done until then: a file whose second
+        half is damaged still gives its first half.
+        """
+        failure: CutlineError | None = None
+        first = last = time.monotonic()
+        complete = False
+        try:
+            for frame in self.pipeline:
+                first = first if last > first else time.monotonic()
+                self._sink.write(frame)
+                last = time.monotonic()
+                on_frame(self.pipeline.counts())
+                if self._sink.ended:
+                    self.stop()
+            complete = not self._stopped
+        except CutlineError as error:
+            failure = error
+        counts = self.pipeline.counts()
+        try:
+            self._sink.close(complete=complete)
+        except CutlineError as error:
+            failure = failure or error
+        for notice in self._sink.report().get("notices", []):
+            self._notice(str(notice))
+        self.close()
+        return self._report(counts, last - first, failure)
+
+    def stop(self) -> None:
+        """Take no more frames; those in flight are delivered and the output is finished. Safe in a signal handler."""
+        self._stopped = True
+        self.pipeline.stop()
+
+    def close(self) -> None:
+        """Free everything. Works twice."""
+        self._undo.close()
+
+    def _notice(self, text: str) -> None:
+        self.notices.append(text)
+        self._on_notice(text)
+
+    def _stream_info(self, options: StreamOptions) -> StreamInfo:
+        info = self.pipeline.info
+        return StreamInfo(
+            format=info.format,
+            frame_rate=info.frame_rate,
+            time_base=info.time_base,
+            source_uri=options.input if options.audio and info.audio and not info.live else None,
+            name=options.shown_name,
+            live=info.live,
+            frames=info.frames,
+        )
+
+    def _report(self, counts: Counts, seconds: float, failure: CutlineError | None) -> RunReport:
+        pipeline = self.pipeline
+        stages = pipeline.telemetry.summary_ms()
+        return RunReport(
+            name=self.options.shown_name,
+            input=pipeline.info.name,
+            output=self._sink.report(),
+            width=pipeline.format.width,
+            height=pipeline.format.height,
+            frames_in=counts.frames_in,
+            frames_out=counts.frames_out,
+            dropped=counts.dropped,
+            in_flight=counts.in_flight,
+            seconds=round(seconds, 3),
+            fps=round(max(0, counts.frames_out - 1) / seconds, 2) if seconds > 0 else 0.0,
+            latency_ms=stages.pop("latency"),
+            stages_ms=stages,
+            device=self._engine.device,
+            precision=self._engine.precision,
+            model=self._engine.name,
+            memory_mib=_peak_memory_mib(),
+            notices=self.notices,
+            error=str(failure) if failure else None,
+            exit_code=failure.exit_code if failure else 0,
+        )
+
+
+def _peak_memory_mib() -> dict[str, float]:
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    return {"process": round(own, 1), "decoder": round(child, 1)}
+
+
+def run_together(runners: list[Runner]) -> list[RunReport]:
+    """Run several streams at once, each in a thread of its own, until all have ended."""
+    reports: list[RunReport] = []
+    bugs: list[BaseException] = []
+
+    def body(runner: Runner) -> None:
+        try:
+            reports.append(runner.run())
+        except BaseException as error:  # handed to the caller below: a thread's exception reaches nobody
+            bugs.append(error)
+
+    threads = [threading.Thread(target=body, args=(runner,), name=f"run {runner.options.name}") for runner in runners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if bugs:
+        raise bugs[0]
+    order = [runner.options.shown_name for runner in runners]
+    return sorted(reports, key=lambda report: order.index(report.name))

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+FRAMES = 12
+
+
+def cutline(*words: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in a process of its own."""
+    command = [sys.executable, "-c", "from cutline.tools.cli import main; main()", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, input=stdin, timeout=120, check=False)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of complaint; anything else on stderr but the announced device is a failure."""
+    lines = [x for x in done.stderr.splitlines() if x.startswith("cutline: ") and " on cpu (" not in x]
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "in.mp4"
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("libx264", Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        rng = np.random.default_rng(1)
+        for _ in range(FRAMES):
+            picture = rng.integers(0, 255, (180, 320, 3), np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        video.mux(stream.encode(None))
+    return path
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+def test_run_needs_nothing_but_input_and_output(clip: Path, tmp_path: Path) -> None:
+    done = cutline("run", clip, tmp_path / "out.mp4")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" or "in" in done.stdout
+    assert frames_of(tmp_path / "out.mp4") == FRAMES
+    assert "cutout on cpu" in done.stderr
+
+
+def test_json_report_is_the_only_thing_on_stdout(clip: Path) -> None:
+    done = cutline("run", clip, "--json")
+    stream = json.loads(done.stdout)["streams"][0]
+    assert stream["frames_in"] == stream["frames_out"] == FRAMES
+    assert stream["dropped"] == stream["in_flight"] == 0
+    assert set(stream["latency_ms"]) >= {"p50", "p90", "p99"}
+    assert set(stream["stages_ms"]) == {"wait", "pre", "network", "post", "deliver"}
+    assert stream["device"].startswith("cpu")
+    assert stream["memory_mib"]["process"] > 0
+
+
+def test_a_site_file_runs_its_streams_together(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[left]\ninput = "{clip}"\noutput = "{tmp_path}/left.mp4"\nbackground = "#102030"\n'
+        f'[right]\ninput = "{clip}"\noutput = "{tmp_path}/right.jsonl"\n'
+    )
+    done = cutline("run", "--streams", site, "--json")
+    assert done.returncode == 0, done.stderr
+    names = [stream["name"] for stream in json.loads(done.stdout)["streams"]]
+    assert names == ["left", "right"]
+    assert frames_of(tmp_path / "left.mp4") == FRAMES
+    assert len((tmp_path / "right.jsonl").read_text().splitlines()) == FRAMES
+
+
+BAD: Sequence[tuple[str, list[str], int, str]] = [
+    ("missing input", ["missing.mp4"], 66, "missing.mp4"),
+    ("no input", [], 64, "INPUT"),
+    ("unknown background", ["{clip}", "out.mp4", "--background", "sky"], 64, "sky"),
+    ("missing background", ["{clip}", "out.mp4", "--background", "sky.jpg"], 66, "sky.jpg"),
+    ("unknown output", ["{clip}", "out.xyz"], 64, "out.xyz"),
+    ("two inputs", ["{clip}", "{clip}", "out.mp4"], 64, "out.mp4"),
+    ("output is input", ["{clip}", "{clip}"], 64, "same file"),
+    ("no such folder", ["{clip}", "nowhere/out.mp4"], 73, "nowhere"),
+    ("absent device", ["{clip}", "--device", "cuda"], 69, "cuda"),
+    ("unknown model", ["{clip}", "--model", "nothing"], 66, "nothing"),
+    ("missing bundle", ["{clip}", "--model", "nothing.cutline"], 66, "nothing.cutline"),
+    ("transparent mp4", ["{clip}", "out.mp4", "--background", "transparent"], 64, "transparency"),
+    ("pace of nothing", ["{clip}", "--pace", "0"], 64, "pace"),
+    ("crop of words", ["{clip}", "--crop", "a,b"], 64, "crop"),
+    ("policy unknown", ["{clip}", "--policy", "never"], 64, "never"),
+    ("option unknown", ["{clip}", "--sparkle"], 64, "sparkle"),
+    ("plate missing", ["{clip}", "--plate", "missing.png"], 66, "missing.png"),
+    ("both plates", ["{clip}", "--plate", "p.png", "--learn-plate", "3"], 64, "not both"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_bad_words_get_one_line_and_their_exit_code(
+    clip: Path, tmp_path: Path, words: list[str], code: int, said: str
+) -> None:
+    output = tmp_path / "out.mp4"
+    given = [w.replace("{clip}", str(clip)).replace("out.", f"{tmp_path}/out.") for w in words]
+    done = cutline("run", *given)
+    assert done.returncode == code, done.stderr
+    assert said in one_line(done)
+    assert not output.exists()
+    assert not list(tmp_path.glob("*.part.*"))
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "zeros", "audio"])
+def test_what_is_no_video_is_bad_data(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "in.mp4"
+    if kind == "audio":
+        with av.open(str(path), "w") as sound:
+            stream = sound.add_stream("aac", 48000)
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            silence.sample_rate = 48000
+            sound.mux(stream.encode(silence))
+            sound.mux(stream.encode(None))
+    else:
+        path.write_bytes({"empty": b"", "text": b"hello\n" * 500, "zeros": bytes(10000)}[kind])
+    done = cutline("run", path, tmp_path / "out.mp4")
+    assert done.returncode == 65, done.stderr
+    assert "in.mp4" in one_line(done)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_failed_run_leaves_an_existing_output_as_it_was(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"precious")
+    assert cutline("run", tmp_path / "missing.mp4", output).returncode == 66
+    assert output.read_bytes() == b"precious"
+
+
+def test_a_truncated_file_gives_every_frame_that_decodes_and_says_so(clip: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.ts"
+    with av.open(str(clip)) as video, av.open(str(whole), "w") as copy:
+        stream = copy.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    done = cutline("run", cut, tmp_path / "out.mp4")
+    assert 0 < frames_of(tmp_path / "out.mp4") < FRAMES
+    assert done.returncode in (0, 65)
+
+
+@pytest.mark.parametrize("verb", ["run", "inspect", "verify", "doctor"])
+def test_help_has_two_examples(verb: str) -> None:
+    done = cutline(verb, "--help")
+    assert done.returncode == 0
+    assert done.stdout.count(f"cutline {verb}") >= 2
+
+
+def test_no_verb_shows_help_and_is_a_usage_error() -> None:
+    assert cutline().returncode == 64
+
+
+def test_an_unknown_verb_is_a_usage_error() -> None:
+    assert cutline("dance").returncode == 64
+
+
+def test_doctor_speaks_json() -> None:
+    done = cutline("doctor", "--json")
+    subjects = {finding["subject"] for finding in json.loads(done.stdout)["findings"]}
+    assert {"kernels", "OpenVINO", "video", "NVIDIA driver"} <= subjects
+    assert done.returncode == 0, done.stdout
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = cutline("--debug", "run", "missing.mp4")
+    assert done.returncode == 66
+    assert "Traceback" in done.stderr

@@ -1,0 +1,186 @@
+"""The body of `cutline run`: options and site files in, running streams, a report out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cutline.runtime.bundle import open_bundle
+from cutline.runtime.errors import BadInputError, NoInputError, UsageError
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.runner import Runner, RunReport, run_together
+from cutline.runtime.sessions import Engine, EngineOptions, open_engine
+from cutline.runtime.slots import Counts
+
+__all__ = ["RunRequest", "read_site", "run_streams"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What the command line said. `stream` holds StreamOptions' fields but for the input."""
+
+    input: str | None
+    site: str | None
+    model: str
+    style: str | None
+    stream: dict[str, Any]
+    device: str
+    precision: str
+    optimise: str
+    allow_unsigned: bool
+    json: bool
+
+
+def run_streams(request: RunRequest) -> int:
+    """Run one stream, or all streams of a site file, until they end or a signal comes. Returns the exit code.
+
+    Raises:
+        CutlineError: when a stream cannot even start.
+    """
+    streams = _streams(request)
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        engine, style = _engines(request, streams, stack)
+        console.print(f"cutline: {engine.name} on {engine.device}, {engine.precision}", soft_wrap=True)
+        runners: list[Runner] = []
+        for options in streams:
+            label = f"{options.shown_name}: " if len(streams) > 1 else ""
+            runner = Runner(engine, options, style=style, on_notice=_printer(console, label))
+            stack.callback(runner.close)
+            runners.append(runner)
+        _stop_on_signals(runners)
+        reports = [_run_with_progress(runners[0], console)] if len(runners) == 1 else run_together(runners)
+    for report in reports:
+        if report.error:
+            console.print(f"cutline: {report.error}", soft_wrap=True, markup=False)
+    _show(reports, console, as_json=request.json)
+    return next((report.exit_code for report in reports if report.exit_code), 0)
+
+
+def read_site(path: Path) -> list[StreamOptions]:
+    """Read a site file: one table per stream, its keys the options of `cutline run` with underscores or hyphens.
+
+    Raises:
+        NoInputError: there is no such file.
+        BadInputError: it is not TOML, or has no table.
+        UsageError: an option is unknown or out of range; the message names the stream.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NoInputError("site file does not exist", remedy="Check the path.", streams=str(path)) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"site file cannot be read: {error}", remedy="Correct it.", streams=str(path)) from error
+    if not tables or not all(isinstance(table, dict) for table in tables.values()):
+        raise BadInputError(
+            "site file has no tables", remedy="Write one [table] per stream, with an input.", streams=str(path)
+        )
+    streams = [_options({"name": name, **table}, f"stream {name}: ") for name, table in tables.items()]
+    outputs = [s.output for s in streams if "://" not in s.output]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError(
+            "two inputs with one output", remedy="Give each stream an output of its own.", streams=str(path)
+        )
+    return streams
+
+
+def _streams(request: RunRequest) -> list[StreamOptions]:
+    if request.site is not None:
+        if request.input is not None:
+            raise UsageError("an input and a site file are given", remedy="Give INPUT or --streams, not both.")
+        return read_site(Path(request.site))
+    if request.input is None:
+        raise UsageError("no input is given", remedy="Give INPUT, or --streams SITE.toml.")
+    return [_options({"input": request.input, **request.stream}, "")]
+
+
+def _options(fields: dict[str, Any], where: str) -> StreamOptions:
+    named = {key.replace("-", "_"): value for key, value in fields.items()}
+    try:
+        return msgspec.convert(named, StreamOptions)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}{error}", remedy="See `cutline run --help`.") from error
+
+
+def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack) -> tuple[Engine, Engine | None]:
+    """Open and compile the network, and the style network where one is asked for; they live until the stack unwinds."""
+    with_plate = any(s.plate is not None or s.learn_plate is not None for s in streams)
+    file = any(Path(s.input).is_file() and s.pace is None for s in streams)
+    optimise = (
+        request.optimise if request.optimise != "auto" else ("throughput" if file or len(streams) > 1 else "latency")
+    )
+    try:
+        options = msgspec.convert(
+            {"device": request.device, "precision": request.precision, "optimise": optimise}, EngineOptions
+        )
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error), remedy="See `cutline run --help`.") from error
+
+    def opened(name: str) -> Engine:
+        with open_bundle(name, allow_unsigned=request.allow_unsigned) as bundle:
+            engine = open_engine(bundle, options)
+        stack.callback(engine.close)
+        return engine
+
+    matte = opened(request.model or ("cutout-plate" if with_plate else "cutout"))
+    return matte, opened(request.style) if request.style else None
+
+
+def _printer(console: Console, label: str) -> Callable[[str], None]:
+    return lambda text: console.print(f"cutline: {label}{text}", soft_wrap=True, markup=False)
+
+
+def _stop_on_signals(runners: list[Runner]) -> None:
+    """The first SIGINT or SIGTERM ends the streams in order; a second one ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        signal.signal(number, signal.SIG_DFL)
+        for runner in runners:
+            runner.stop()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+
+def _run_with_progress(runner: Runner, console: Console) -> RunReport:
+    if not console.is_terminal:
+        return runner.run()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(runner.options.shown_name, total=runner.options.frames or runner.pipeline.info.frames)
+
+        def on_frame(counts: Counts) -> None:
+            progress.update(task, completed=counts.frames_out)
+
+        return runner.run(on_frame)
+
+
+def _show(reports: list[RunReport], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode({"streams": reports}), indent=2).decode() + "\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("stream", "in", "out", "dropped", "fps", "p50 ms", "p90 ms", "p99 ms", "MiB"):
+        table.add_column(column, justify="left" if column == "stream" else "right")
+    for r in reports:
+        latency = [f"{r.latency_ms[name]:.1f}" if r.latency_ms else "-" for name in ("p50", "p90", "p99")]
+        counts = (str(r.frames_in), str(r.frames_out), str(r.dropped))
+        table.add_row(r.name, *counts, f"{r.fps:.1f}", *latency, f"{r.memory_mib['process']:.0f}")
+    console.print(table)
