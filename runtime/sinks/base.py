@@ -1,0 +1,151 @@
+"""What every sink is given, what it promises, and what it can be asked for before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, Protocol
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.runtime.errors import InternalError, OutputError, StorageError, UsageError
+from cutline.runtime.frame import Frame, FrameFormat
+
+__all__ = ["Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing"]
+
+PRESETS = ("ultrafast", "superfast", "veryfast")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """The stream that a sink is opened for."""
+
+    format: FrameFormat
+    frame_rate: Fraction | None  # frames per second; None when it varies or nobody knows
+    time_base: Fraction  # seconds; the unit of Timestamp.pts
+    source_uri: str | None  # where audio is copied from; None: no audio
+    name: str
+    live: bool
+    frames: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkOptions:
+    """How frames are stored. The defaults suit two cores that a network also needs.
+
+    transparent: the frames have no background. Formats that can, store their alpha; False stores an opaque picture.
+    stdout: what `-` carries.
+    preset, crf, threads: of libx264.
+    min_alpha, min_area: a pixel belongs to an item when its alpha (0..255) is at least min_alpha; regions smaller than
+        min_area (a share of the frame) are no items.
+    """
+
+    transparent: bool = True
+    stdout: Literal["y4m", "raw", "events"] = "y4m"
+    preset: Literal["ultrafast", "superfast", "veryfast"] = "ultrafast"
+    crf: int = 20
+    threads: int = 2
+    min_alpha: int = 128
+    min_area: float = 0.0005
+
+    def __post_init__(self) -> None:
+        for name, value, good in (
+            ("stdout", self.stdout, self.stdout in ("y4m", "raw", "events")),
+            ("preset", self.preset, self.preset in PRESETS),
+            ("crf", self.crf, 0 <= self.crf <= 51),
+            ("threads", self.threads, 1 <= self.threads <= 64),
+            ("min_alpha", self.min_alpha, 1 <= self.min_alpha <= 255),
+            ("min_area", self.min_area, 0 <= self.min_area < 1),
+        ):
+            if not good:
+                raise UsageError(f"{name} is out of range", remedy="See SinkOptions for what is allowed.", given=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkTraits:
+    """What is known of a sink before it is opened."""
+
+    kind: str  # "video", "pictures", "stdout", "display", "null", "events"
+    wants_alpha: bool  # needs Frame.alpha
+    carries_alpha: bool  # can store alpha, so its frames have no background unless one was asked for
+    live: bool  # a slow one costs frames, never latency
+
+
+class Sink(Protocol):
+    """Where one stream's frames go. All calls come from one thread, frames in order."""
+
+    wants_alpha: bool
+    carries_alpha: bool
+    live: bool
+    ended: bool  # the viewer closed it: the run is over
+
+    def write(self, frame: Frame) -> None:
+        """Store or show one frame; its planes are free again when this returns.
+
+        Raises:
+            StorageError: the disk is full, the pipe is broken.
+        """
+
+    def close(self, *, complete: bool) -> None:
+        """Finish what was written and give it its final name; later calls do nothing.
+
+        Args:
+            complete: the source was read to its end, and the rest of its audio follows. False: the run was interrupted;
+                nothing that write() accepted is lost, but a file that was there before stays, and the new one keeps
+                its part name.
+        Raises:
+            StorageError: the last bytes could not be written.
+        """
+
+    def report(self) -> dict[str, object]:
+        """Facts for people and programs: path, frames, bytes, codec, notices (one line each)."""
+
+
+@contextmanager
+def creating(path: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong while an output is made into OutputError."""
+    try:
+        yield
+    except (OSError, av.FFmpegError, ValueError) as error:
+        raise OutputError(
+            "cannot create the output",
+            remedy="Choose a folder that exists and that you may write to.",
+            path=str(path),
+            reason=reason(error),
+        ) from error
+
+
+@contextmanager
+def storing(path: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong while an output is written into StorageError."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise StorageError(
+            "writing the output failed",
+            remedy="Free some space or check the disk or pipe; what was written so far is kept.",
+            path=str(path),
+            reason=reason(error),
+        ) from error
+
+
+def alpha_of(frame: Frame) -> NDArray[np.uint8]:
+    """The frame's alpha, for sinks that said they want it.
+
+    Raises:
+        InternalError: it was not made.
+    """
+    if frame.alpha is None:
+        raise InternalError("a frame came without its alpha", remedy="Ask for alpha where a sink wants it.")
+    return frame.alpha
+
+
+def reason(error: BaseException) -> str:
+    """Say in a few words what the operating system or FFmpeg objected to."""
+    text = getattr(error, "strerror", None)
+    return str(text or error)

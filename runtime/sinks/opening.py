@@ -1,0 +1,93 @@
+"""From what the user typed to a sink."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutline.runtime.errors import UsageError
+from cutline.runtime.sinks.base import Sink, SinkOptions, SinkTraits, StreamInfo
+from cutline.runtime.sinks.null import NullSink
+from cutline.runtime.sinks.pictures import PngSink
+from cutline.runtime.sinks.recipes import RECIPES
+from cutline.runtime.sinks.video import VideoFileSink
+
+__all__ = ["describe_sink", "open_sink", "refuse_input_as_output"]
+
+KNOWN = "out.mp4, out.mkv, out.mov, out.webm, out-%05d.png, a folder, -, display://0, null://, events.jsonl"
+DEFAULTS = SinkOptions()
+NUMBERED = re.compile(r"%0?\d*d")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    traits: SinkTraits
+    open: Callable[[StreamInfo, SinkOptions], Sink]
+
+
+def describe_sink(spec: str, options: SinkOptions = DEFAULTS) -> SinkTraits:
+    """Say what an output needs, without touching the disk or the screen.
+
+    Raises:
+        UsageError: nobody knows this kind of output.
+    """
+    return _choose(spec, options).traits
+
+
+def open_sink(spec: str, info: StreamInfo, options: SinkOptions = DEFAULTS) -> Sink:
+    """Open an output.
+
+    Raises:
+        UsageError: nobody knows this kind of output, or it is the input.
+        OutputError: it cannot be created.
+        DeviceError: a screen is asked for, and there is none.
+    """
+    choice = _choose(spec, options)
+    if info.source_uri is not None:
+        refuse_input_as_output(spec, info.source_uri)
+    return choice.open(info, options)
+
+
+def refuse_input_as_output(spec: str, input_uri: str) -> None:
+    """Refuse to write over the very file that is read.
+
+    Raises:
+        UsageError: both name one file.
+    """
+    if spec == "-" or "://" in spec or not (Path(spec).exists() and Path(input_uri).exists()):
+        return
+    if Path(spec).samefile(input_uri):
+        raise UsageError("the output is the input", remedy="Name another file.", path=spec)
+
+
+def _choose(spec: str, options: SinkOptions) -> _Choice:
+    if spec == "null://":
+        return _Choice(_traits("null"), lambda info, options: NullSink())
+    path = Path(spec)
+    suffix = path.suffix.lower()
+    if suffix in RECIPES:
+        recipe = RECIPES[suffix]
+        alpha = recipe.transparent is not None and options.transparent
+        return _Choice(_traits("video", alpha=alpha), lambda info, options: VideoFileSink(path, info, options, recipe))
+    if suffix == ".png":
+        return _Choice(_traits("pictures", alpha=options.transparent), _png(path))
+    if spec.endswith(("/", os.sep)) or path.is_dir():
+        return _Choice(_traits("pictures", alpha=options.transparent), _png(path / "%05d.png"))
+    raise UsageError("unknown kind of output", remedy=f"Choose one of: {KNOWN}.", output=spec)
+
+
+def _png(pattern: Path) -> Callable[[StreamInfo, SinkOptions], Sink]:
+    if len(NUMBERED.findall(pattern.name)) != 1 or pattern.name.count("%") != 1:
+        raise UsageError(
+            "a picture per frame needs a number in its name",
+            remedy="Write it like out-%05d.png, or name a folder.",
+            output=str(pattern),
+        )
+    return lambda info, options: PngSink(pattern, info, options)
+
+
+def _traits(kind: str, *, alpha: bool = False) -> SinkTraits:
+    return SinkTraits(kind=kind, wants_alpha=alpha, carries_alpha=alpha, live=False)

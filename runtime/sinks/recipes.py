@@ -1,0 +1,121 @@
+"""What each kind of video file is made of, and the settings that let it survive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cutline.runtime.sinks.base import SinkOptions
+
+__all__ = ["FRAGMENT_S", "RECIPES", "Recipe"]
+
+# A killed process loses what is still in memory: a fragment and the frames inside the encoder. Together under 1 s.
+FRAGMENT_S = 0.5
+LOOK_AHEAD_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One kind of file.
+
+    tick: the container's own unit of time in seconds; None where it can take the source's.
+    full_range: whether the file can say that its Y, Cb, Cr use all 256 values.
+    """
+
+    title: str
+    container: str  # FFmpeg's name
+    codec: str
+    opaque: str  # pixel formats
+    transparent: str | None
+    even: bool  # sides must be even
+    full_range: bool
+    tick: Fraction | None
+    settings: Callable[[SinkOptions, Fraction], dict[str, str]]  # options, frames per second -> codec settings
+
+    def muxing(self, tick: Fraction, *, wait: bool) -> dict[str, str]:
+        """Muxer settings: see VideoFileSink about `wait`."""
+        common = {"flush_packets": "1", "max_interleave_delta": "100000", "avoid_negative_ts": "disabled"}
+        if self.container in ("matroska", "webm"):
+            return {**common, "cluster_time_limit": str(round(FRAGMENT_S * 1e3))}
+        return {
+            **common,
+            "movflags": f"{'delay_moov' if wait else 'empty_moov+frag_discont'}+default_base_moof",
+            "frag_duration": str(round(FRAGMENT_S * 1e6)),
+            "video_track_timescale": str(tick.denominator),
+        }
+
+
+def _x264(options: SinkOptions, rate: Fraction) -> dict[str, str]:
+    ahead = min(10, int(float(rate) * LOOK_AHEAD_S))
+    return {
+        "preset": options.preset,
+        "crf": str(options.crf),
+        "forced-idr": "1",
+        "bf": "0",  # coding order is presentation order: no delay, and no time stamps before zero
+        "x264-params": f"cabac=1:rc-lookahead={ahead}",  # with CABAC, ultrafast is no slower and its files 20 % smaller
+    }
+
+
+def _vp9(_options: SinkOptions, _rate: Fraction) -> dict[str, str]:
+    return {
+        "deadline": "realtime",
+        "cpu-used": "8",
+        "row-mt": "1",
+        "lag-in-frames": "0",
+        "auto-alt-ref": "0",  # libvpx codes no alpha with them
+        "crf": "24",
+        "b": "0",
+    }
+
+
+def _prores(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
+    return {"profile": "4444", "vendor": "apl0", "alpha_bits": "16" if options.transparent else "0"}
+
+
+RECIPES = {
+    ".mp4": Recipe(
+        title="H.264 in MP4",
+        container="mp4",
+        codec="libx264",
+        opaque="yuv420p",
+        transparent=None,
+        even=True,
+        full_range=True,
+        tick=None,
+        settings=_x264,
+    ),
+    ".mkv": Recipe(
+        title="H.264 in Matroska",
+        container="matroska",
+        codec="libx264",
+        opaque="yuv420p",
+        transparent=None,
+        even=True,
+        full_range=True,
+        tick=Fraction(1, 1000),
+        settings=_x264,
+    ),
+    ".mov": Recipe(
+        title="ProRes 4444 in QuickTime",
+        container="mov",
+        codec="prores_ks",
+        opaque="yuv444p10le",
+        transparent="yuva444p10le",
+        even=False,
+        full_range=False,
+        tick=None,
+        settings=_prores,
+    ),
+    ".webm": Recipe(
+        title="VP9 in WebM",
+        container="webm",
+        codec="libvpx-vp9",
+        opaque="yuv420p",
+        transparent="yuva420p",
+        even=False,
+        full_range=True,
+        tick=Fraction(1, 1000),
+        settings=_vp9,
+    ),
+}

@@ -1,0 +1,226 @@
+"""Video files: encoded, and muxed in fragments, so that a killed process leaves a file that plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, final
+
+import av
+import numpy as np
+
+from cutline.runtime.errors import InternalError, OutputError, StorageError
+from cutline.runtime.frame import Frame
+from cutline.runtime.sinks.audio import AudioCopy
+from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason, storing
+from cutline.runtime.sinks.boxes import cut_to_whole_fragments
+from cutline.runtime.sinks.partfile import PartFile
+from cutline.runtime.sinks.picture import Picture, colour_tags, convert, plane_rows
+from cutline.runtime.sinks.recipes import FRAGMENT_S, Recipe
+from cutline.runtime.sinks.ticks import Ticks
+
+__all__ = ["VideoFileSink"]
+
+KEY_INTERVAL_S = 1
+ASSUMED_RATE = Fraction(30)  # frames per second; a hint for the encoder's rate control when nobody knows better
+SLOW_RATE = 8  # frames per second; below it, one frame held back by a second encoder thread is much to lose
+BUFFER = 1 << 18  # bytes between FFmpeg and the file
+ALPHA_10_BIT = ((np.arange(256) * 1023 + 127) // 255).astype("<u2")  # 0 and 255 stay exactly clear and opaque
+
+
+@final
+class VideoFileSink:
+    """Owns a part file, its container, its encoder and the source's audio until close().
+
+    Raises:
+        OutputError: the file cannot be made, or the encoder refuses frames of this size.
+    """
+
+    live = False
+    ended = False
+
+    def __init__(self, path: Path, info: StreamInfo, options: SinkOptions, recipe: Recipe) -> None:
+        self._info, self._recipe = info, recipe
+        self.carries_alpha = self.wants_alpha = recipe.transparent is not None and options.transparent
+        self._ticks = Ticks(recipe.tick or Fraction(1, info.time_base.denominator), from_zero=info.live)
+        self._frames = self._next_key = 0
+        self._started = self._closed = self._failed = False
+        self._notices: list[str] = []
+        self._audio: AudioCopy | None = None
+        with ExitStack() as undo:
+            self._file = PartFile(path)
+            undo.callback(self._file.discard)
+            self._container = av.open(self._file, "w", format=recipe.container, buffer_size=BUFFER)
+            self._stream = self._add_video(options)
+            alpha_too = self.wants_alpha and recipe.transparent == "yuva420p"
+            pixel_format = "yuva420p" if alpha_too else "yuv420p"
+            self._picture = Picture(self._stream.width, self._stream.height, pixel_format, info.format.colour)
+            self._add_audio()
+            undo.pop_all()
+
+    def _add_video(self, options: SinkOptions) -> av.VideoStream:
+        recipe, rate = self._recipe, self._info.frame_rate or ASSUMED_RATE
+        width, height = self._encoded_size()
+        stream = self._container.add_stream(recipe.codec, rate=rate, options=recipe.settings(options, rate))
+        if not isinstance(stream, av.VideoStream):
+            raise InternalError("a video codec made no video stream", remedy="Report this.", codec=recipe.codec)
+        codec = stream.codec_context
+        codec.width, codec.height = width, height
+        codec.pix_fmt = recipe.transparent if recipe.transparent and self.wants_alpha else recipe.opaque
+        codec.time_base = stream.time_base = self._ticks.tick
+        codec.thread_count = options.threads if rate >= SLOW_RATE else 1
+        codec.thread_type = "SLICE" if recipe.codec == "prores_ks" else "FRAME"
+        codec.gop_size = 1 << 20  # keyframes are asked for by time, in write()
+        tags = colour_tags(self._info.format.colour)
+        codec.colorspace, codec.color_primaries, codec.color_trc = tags.matrix, tags.primaries, tags.transfer
+        codec.color_range = tags.range if recipe.full_range else 1
+        try:
+            codec.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(
+                f"{recipe.title} refuses these frames",
+                remedy="Choose another kind of output, or scale the input.",
+                width=width,
+                height=height,
+                reason=reason(error),
+            ) from error
+        return stream
+
+    def _encoded_size(self) -> tuple[int, int]:
+        width, height = self._info.format.width, self._info.format.height
+        if not self._recipe.even or (width % 2 == 0 and height % 2 == 0):
+            return width, height
+        even = (width + width % 2, height + height % 2)
+        self._notices.append(
+            f"{self._recipe.title} cannot hold the odd size {width}x{height}: the last column or row is repeated, "
+            f"the file is {even[0]}x{even[1]}"
+        )
+        return even
+
+    def _add_audio(self) -> None:
+        if self._info.source_uri is None:
+            return
+        if self._info.live:
+            self._notices.append("the audio of a live source is not stored")
+            return
+        self._audio = AudioCopy(self._info.source_uri)
+        self._audio.add_streams(self._container, self._recipe)
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame, and store what the encoder gives back.
+
+        Raises:
+            StorageError: the disk is full; what was stored before plays.
+        """
+        tick = self._ticks.take(frame.time)
+        picture = self._encodable(frame)
+        picture.pts, picture.time_base = tick, self._ticks.tick
+        key = self._frames == 0 or tick >= self._next_key
+        picture.pict_type = 1 if key else 0  # AV_PICTURE_TYPE_I, or the encoder's own choice
+        if key:
+            self._next_key = tick + round(KEY_INTERVAL_S / self._ticks.tick)
+        with self._storing():
+            if not self._started:
+                self._start(tick * self._ticks.tick)
+            self._mux(self._stream.encode(picture))
+        self._frames += 1
+
+    def _encodable(self, frame: Frame) -> av.VideoFrame:
+        alpha = alpha_of(frame) if self.wants_alpha else None
+        picture = self._picture.fill(frame.composite, alpha if self._picture.has_alpha else None)
+        wanted = self._stream.codec_context.pix_fmt
+        if wanted is None or wanted == picture.format.name:
+            return picture
+        converted = convert(picture, self._info.format.colour, wanted, full_range=False)
+        if alpha is not None:
+            rows = plane_rows(converted.planes[3]).view("<u2")
+            rows[:, : converted.width] = ALPHA_10_BIT[alpha]
+        return converted
+
+    def _start(self, first_s: Fraction) -> None:
+        """Write the header.
+
+        An index that comes first lets the file play from its first fragment on. One that waits for the first fragment
+        can also hold times before zero, which compressed audio often has (its decoder's run-in).
+        """
+        starts = [first_s, *(self._audio.starts() if self._audio else [])]
+        together = max(starts) <= first_s + Fraction(FRAGMENT_S)  # or the first fragment would be waited for too long
+        wait = self._audio is not None and self._audio.must_wait or (min(starts) < 0 and together)
+        if min(starts) < 0 and not wait and self._audio:
+            self._audio.skip_before_zero()
+        self._container.container_options.update(self._recipe.muxing(self._ticks.tick, wait=wait))
+        self._container.start_encoding()
+        self._started = True
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            if self._audio:
+                self._container.mux(list(self._audio.until(packet.dts * packet.time_base)))
+            self._container.mux(packet)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            with storing(self._file.final):
+                yield
+        except StorageError:
+            self._failed = True
+            raise
+
+    def close(self, *, complete: bool) -> None:
+        """Finish the file and give it its final name; see Sink.close.
+
+        Raises:
+            StorageError: the last frames could not be stored; the part file plays up to them.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._started and not self._failed:
+                with self._storing():
+                    self._finish(complete=complete)
+        finally:
+            if self._audio:
+                self._audio.close()
+            self._put_away(complete=complete)
+
+    def _finish(self, *, complete: bool) -> None:
+        self._mux(self._stream.encode(None))
+        if self._audio:
+            end = None if complete or self._ticks.last is None else (self._ticks.last + 1) * self._ticks.tick
+            self._container.mux(list(self._audio.until(end)))
+        self._container.close()
+
+    def _put_away(self, *, complete: bool) -> None:
+        if self._failed:
+            self._file.leave()
+            with suppress(OSError, av.FFmpegError):  # told already; this frees what FFmpeg holds
+                self._container.close()
+            if self._recipe.tick is None:
+                cut_to_whole_fragments(self._file.path)
+            self._notices.append(f"the file is incomplete and stays at {self._file.path}")
+        elif not self._started:
+            self._file.discard()
+        elif complete or self._info.live or not self._file.replaces:
+            with self._storing():
+                self._file.keep()
+        else:
+            self._file.leave()
+            self._notices.append(f"interrupted: {self._file.final} is as it was, the new file is {self._file.path}")
+
+    def report(self) -> dict[str, object]:
+        """Path, frames, bytes, codec, audio codecs and notices."""
+        notices = [*self._file.notices, *self._notices, *(self._audio.notices if self._audio else [])]
+        if self._ticks.moved:
+            notices.append(f"{self._ticks.moved} frames did not come later than the one before, and were moved")
+        return {
+            "path": str(self._file.path),
+            "frames": self._frames,
+            "bytes": self._file.size,
+            "codec": self._recipe.codec,
+            "audio": self._audio.codecs if self._audio else [],
+            "notices": notices,
+        }
