@@ -140,14 +140,7 @@ def decode_manifest(data: bytes) -> Manifest:
     Raises:
         BundleError: not canonical JSON, of another schema, or a field is missing, unknown or out of range.
     """
-    try:
-        plain = msgspec.json.decode(data)
-        canonical = msgspec.json.encode(plain, order="sorted")
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise _unreadable("manifest", error) from error
-    if canonical != data:
-        raise BundleError("the manifest is not canonical JSON", remedy="Rebuild the bundle with `cutline build`.")
-    schema = plain.get("schema") if isinstance(plain, dict) else None
+    schema = _schema_of_canonical(data)
     if schema != SCHEMA:
         remedy = "Update Cutline, or rebuild the bundle with this version."
         raise BundleError("the bundle's format is not known to this version", remedy=remedy, found=schema, known=SCHEMA)
@@ -172,6 +165,19 @@ def decode_signature(data: bytes) -> Signature:
     return signature
 
 
+def _schema_of_canonical(data: bytes) -> object:
+    """Refuse what is not canonical JSON, whatever it says; return its schema number."""
+    try:
+        plain = msgspec.json.decode(data)
+        canonical = msgspec.json.encode(plain, order="sorted")
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        raise _unreadable("manifest", error) from error
+    if canonical != data:
+        raise BundleError("the manifest is not canonical JSON", remedy="Rebuild the bundle with `cutline build`.")
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    return schema if isinstance(schema, int) else None
+
+
 def _check_names(names: list[str]) -> None:
     """Refuse names that would meet when somebody unpacks the bundle with another tool."""
     if names != sorted(set(names)):
@@ -185,5 +191,5 @@ def _check_names(names: list[str]) -> None:
 
 
 def _unreadable(what: str, error: Exception) -> BundleError:
-    said = str(error).encode("unicode_escape").decode("ascii")[:300]  # a stranger's text must not drive the terminal
+    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error)[:300])  # it may quote a stranger
     return BundleError(f"the {what} cannot be read: {said}", remedy="Rebuild the bundle with `cutline build`.")

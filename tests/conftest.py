@@ -1,0 +1,68 @@
+"""What tests of several folders share: a home of their own, a key, a contract, and small bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cutline.engine.pack import write_bundle
+from cutline.runtime.contract import Image, ModelContract, Output
+from cutline.runtime.manifest import Manifest, Target
+from cutline.runtime.trust import KeyRing, TrustedKey
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the tests' keys and records apart from those of whoever runs them."""
+    place = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUTLINE_SIGNING_KEY", raising=False)
+        for name in ("CONFIG", "DATA", "STATE"):
+            patch.setenv(f"XDG_{name}_HOME", str(place / name.lower()))
+        yield place
+
+
+@pytest.fixture(scope="session")
+def key() -> Ed25519PrivateKey:
+    """A key that `ring` trusts."""
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture(scope="session")
+def ring(key: Ed25519PrivateKey) -> KeyRing:
+    return KeyRing([TrustedKey(key.public_key(), "given")])
+
+
+@pytest.fixture(scope="session")
+def contract() -> ModelContract:
+    """A matte network of 32x16 pixels."""
+    alpha = Output(tensor="alpha", meaning="alpha", width=32, height=16)
+    return ModelContract(task="matte", frame=Image(tensor="frame", width=32, height=16), outputs=(alpha,))
+
+
+class Packer(Protocol):
+    def __call__(self, path: Path, **changes: Any) -> Manifest: ...
+
+
+@pytest.fixture(scope="session")
+def pack(key: Ed25519PrivateKey, contract: ModelContract) -> Packer:
+    """Write a small bundle, signed by `key`; any argument of write_bundle can be changed."""
+
+    def packed(path: Path, **changes: Any) -> Manifest:
+        plain: dict[str, Any] = {
+            "name": "small",
+            "version": 1,
+            "created": "2026-11-21T09:30:00Z",
+            "licence": "Apache-2.0",
+            "contract": contract,
+            "members": {"source.onnx": b"a network", "graphs/int8.onnx": b"another", "empty": b""},
+            "targets": [Target(kind="openvino", precision="fp32", member="source.onnx")],
+            "key": key,
+        }
+        return write_bundle(path, **(plain | changes))
+
+    return packed
