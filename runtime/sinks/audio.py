@@ -10,6 +10,7 @@ from typing import Any, final
 
 import av
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 
 from cutline.runtime.sinks.base import reason
@@ -19,6 +20,7 @@ __all__ = ["AudioCopy"]
 
 TIMEOUT_S = 10.0
 READ_AHEAD_S = Fraction(2)  # how far into the source its audio streams are looked for
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # channels -> what they are when the source does not say
 
 
 @final
@@ -35,9 +37,7 @@ class AudioCopy:
         self._source: InputContainer | None = None
         self._demuxed: Iterator[Any] = iter(())
         self._queue: deque[Any] = deque()  # read, but not yet due
-        self._targets: dict[int, Any] = {}  # stream of the source -> stream of the output
-        self._first: dict[int, Any] = {}
-        self._last: dict[int, int] = {}  # newest decoding time of each
+        self._tracks: dict[int, _Track] = {}  # by the source's stream index
         try:
             self._source = av.open(uri, timeout=TIMEOUT_S)
         except (OSError, av.FFmpegError) as error:
@@ -45,49 +45,38 @@ class AudioCopy:
 
     def add_streams(self, output: OutputContainer, recipe: Recipe) -> None:
         """Make one stream in the output for each audio stream that its container can hold."""
-        if self._source is None:
+        if self._source is None or not self._source.streams.audio:
             return
-        chosen = []
-        for stream in self._source.streams.audio:
-            why = _refusal(stream, recipe, wait=False)
-            if why is not None and _refusal(stream, recipe, wait=True) is None:
-                self.must_wait, why = True, None
-            if why is not None:
-                name = stream.codec_context.name if stream.codec_context else "unknown codec"
-                self.notices.append(f"the audio ({name}) is left out, because {recipe.title} cannot hold it: {why}")
-                continue
-            target = output.add_stream_from_template(stream)
-            target.metadata.update({k: v for k, v in stream.metadata.items() if k in ("language", "title")})
-            self._targets[stream.index] = target
-            chosen.append(stream)
-        if chosen:
-            self._demuxed = self._source.demux(*chosen)
-            self._look_ahead()
-
-    def _look_ahead(self) -> None:
-        """Find the first packet of every stream, and from it what its header may lack."""
-        while len(self._first) < len(self._targets) and (packet := self._read()) is not None:
+        self._tracks = {stream.index: _Track(stream) for stream in self._source.streams.audio}
+        self._demuxed = self._source.demux(*self._source.streams.audio)
+        while any(track.first is None for track in self._tracks.values()) and (packet := self._read()) is not None:
             self._queue.append(packet)
-            self._first.setdefault(packet.stream.index, packet)
             if (packet.dts - self._queue[0].dts) * packet.time_base > READ_AHEAD_S:
                 break
-        for index, packet in self._first.items():
-            codec = self._targets[index].codec_context
-            if codec.name.startswith("aac") and not codec.extradata and (config := _aac_config(bytes(packet))):
-                codec.extradata = config
+        for index, track in list(self._tracks.items()):
+            why = track.refusal(recipe, wait=False)
+            if why is not None and track.refusal(recipe, wait=True) is None:
+                self.must_wait, why = True, None
+            if why is not None:
+                self.notices.append(f"the audio ({track.name}) is left out, {recipe.title} cannot hold it: {why}")
+                del self._tracks[index]
+                continue
+            track.target = track.add_to(output)
+        self._queue = deque(packet for packet in self._queue if packet.stream_index in self._tracks)
 
     @property
     def codecs(self) -> list[str]:
         """Names of the audio codecs that are copied."""
-        return [target.codec_context.name for target in self._targets.values()]
+        return [track.name for track in self._tracks.values()]
 
     def starts(self) -> list[Fraction]:
         """Time of the first packet of each stream, in seconds; before zero where a decoder needs a run-in.
 
         A stream that has not begun within READ_AHEAD_S counts as beginning then.
         """
-        found = [packet.dts * packet.time_base for packet in self._first.values()]
-        return found + [max([READ_AHEAD_S, *found])] * (len(self._targets) - len(found))
+        firsts = [track.first for track in self._tracks.values()]
+        found = [packet.dts * packet.time_base for packet in firsts if packet is not None]
+        return found + [max([READ_AHEAD_S, *found])] * (len(firsts) - len(found))
 
     def skip_before_zero(self) -> None:
         """Leave out what comes before zero, where the container cannot hold such times."""
@@ -97,22 +86,24 @@ class AudioCopy:
 
     def until(self, seconds: Fraction | None) -> Iterator[Any]:
         """Yield the packets that come before this time (None: all that are left), ready to be written."""
-        while self._queue or (packet := self._read()) is not None:
+        while True:
             if not self._queue:
+                packet = self._read()
+                if packet is None:
+                    return
                 self._queue.append(packet)
             if seconds is not None and self._queue[0].dts * self._queue[0].time_base >= seconds:
                 return
-            due = self._queue.popleft()
-            due.stream = self._targets[due.stream.index]
-            yield due
+            packet = self._queue.popleft()
+            packet.stream = self._tracks[packet.stream_index].target
+            yield packet
 
     def close(self) -> None:
         """Close the source; later calls do nothing."""
         if self._unusable:
-            self.notices.append(f"{self._unusable} audio packets without a usable time were left out")
+            self.notices.append(f"{self._unusable} audio packets were damaged or out of order and are left out")
             self._unusable = 0
         self._queue.clear()
-        self._first.clear()
         self._demuxed = iter(())
         if self._source is not None:
             self._source.close()
@@ -122,30 +113,86 @@ class AudioCopy:
         """Next packet whose time moves forward, as every container demands; None at the end."""
         try:
             for packet in self._demuxed:
-                index = packet.stream.index
-                if packet.size == 0:  # the demuxer's end marks
+                track = self._tracks.get(packet.stream_index)
+                if track is None or packet.size == 0:  # the demuxer's end marks are empty
                     continue
-                if packet.dts is None or packet.dts <= self._last.get(index, packet.dts - 1):
+                bare = track.take(packet)
+                if bare is None:
                     self._unusable += 1
                     continue
-                self._last[index] = packet.dts
-                return packet
+                return bare
         except (OSError, av.FFmpegError) as error:
             self.notices.append(f"the audio ends early: {reason(error)}")
             self._demuxed = iter(())
         return None
 
 
-def _refusal(stream: AudioStream, recipe: Recipe, *, wait: bool) -> str | None:
-    """Try the stream in a scratch container; say what the muxer has against it, or None."""
-    settings = recipe.muxing(Fraction(1, 1000), wait=wait)
-    try:
-        with av.open(io.BytesIO(), "w", format=recipe.container, container_options=settings) as scratch:
-            scratch.add_stream_from_template(stream)
-            scratch.start_encoding()
-    except (ValueError, av.FFmpegError) as error:
-        return reason(error)
-    return None
+@final
+class _Track:
+    """Borrows one audio stream of the source and, once it has been added, its twin in the output."""
+
+    def __init__(self, stream: AudioStream) -> None:
+        self.stream = stream
+        self.name = stream.codec_context.name if stream.codec_context else "unknown codec"
+        self.first: Any = None
+        self.target: Any = None
+        self._last: int | None = None  # decoding time of the newest packet
+        self._config: bytes | None = None
+        self._unwrap: BitStreamFilterContext | None = None
+
+    def take(self, packet: Any) -> Any:
+        """Return the packet as files hold it, or None when its time does not move forward or it is damaged."""
+        if packet.dts is None or (self._last is not None and packet.dts <= self._last):
+            return None
+        self._last = packet.dts
+        if self.first is None and self.name.startswith("aac") and not self.stream.codec_context.extradata:
+            self._config = _aac_config(bytes(packet))
+            if self._config is not None:
+                self._unwrap = BitStreamFilterContext("aac_adtstoasc", self.stream)
+        if self._unwrap is not None:
+            time_base = packet.time_base
+            try:
+                (packet,) = self._unwrap.filter(packet)
+            except (ValueError, av.FFmpegError):
+                return None
+            packet.time_base = time_base
+        if self.first is None:
+            self.first = packet
+        return packet
+
+    def add_to(self, output: OutputContainer) -> Any:
+        """Add the same stream to the output, with what the source left unsaid."""
+        target = output.add_stream_from_template(self.stream)
+        target.metadata.update({k: v for k, v in self.stream.metadata.items() if k in ("language", "title")})
+        layout = target.codec_context.layout
+        if layout.name.endswith("channels") and layout.nb_channels in USUAL_LAYOUTS:
+            target.codec_context.layout = USUAL_LAYOUTS[layout.nb_channels]
+        if self._config is not None:
+            target.codec_context.extradata = self._config
+        return target
+
+    def refusal(self, recipe: Recipe, *, wait: bool) -> str | None:
+        """Say what the container has against the stream, or None.
+
+        Some muxers write a broken header rather than refuse, so a scratch file with one packet is written and read.
+        """
+        settings = recipe.muxing(Fraction(1, 1000), wait=wait)
+        file = io.BytesIO()
+        try:
+            with av.open(file, "w", format=recipe.container, container_options=settings) as scratch:
+                target = self.add_to(scratch)
+                scratch.start_encoding()
+                if self.first is not None:
+                    packet = av.Packet(bytes(self.first))
+                    packet.stream, packet.pts, packet.dts, packet.time_base = target, 0, 0, self.first.time_base
+                    scratch.mux(packet)
+            if self.first is not None:
+                file.seek(0)
+                with av.open(file) as written:
+                    return None if written.streams.audio else "it cannot be read back"
+        except (ValueError, OSError, av.FFmpegError) as error:
+            return reason(error)
+        return None
 
 
 def _aac_config(packet: bytes) -> bytes | None:
@@ -156,6 +203,6 @@ def _aac_config(packet: bytes) -> bytes | None:
     if len(packet) < 7 or packet[0] != 0xFF or packet[1] & 0xF0 != 0xF0:
         return None
     object_type = (packet[2] >> 6) + 1
-    rate_index = packet[2] >> 2 & 0xF
-    channels = (packet[2] & 1) << 2 | packet[3] >> 6
+    rate_index = (packet[2] >> 2) & 0xF
+    channels = ((packet[2] & 1) << 2) | (packet[3] >> 6)
     return (object_type << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")

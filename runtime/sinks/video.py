@@ -147,7 +147,7 @@ class VideoFileSink:
         """
         starts = [first_s, *(self._audio.starts() if self._audio else [])]
         together = max(starts) <= first_s + Fraction(FRAGMENT_S)  # or the first fragment would be waited for too long
-        wait = self._audio is not None and self._audio.must_wait or (min(starts) < 0 and together)
+        wait = (self._audio is not None and self._audio.must_wait) or (min(starts) != 0 and together)
         if min(starts) < 0 and not wait and self._audio:
             self._audio.skip_before_zero()
         self._container.container_options.update(self._recipe.muxing(self._ticks.tick, wait=wait))
