@@ -78,9 +78,9 @@ def write_bundle(
             card=card,
         )
         _demand_finite(msgspec.to_builtins(manifest))
+        text = encode(manifest)
     except ValueError as error:
         raise BundleError(f"this cannot be a bundle: {error}", remedy="Correct what is packed.") from error
-    text = encode(manifest)
     manifest = decode_manifest(text)  # what we write is what we would read
     signature = encode(sign(key, text)) if key is not None else b""
     ordered = {MANIFEST_NAME: text, SIGNATURE_NAME: signature} | {m.name: members[m.name] for m in listed}

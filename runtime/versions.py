@@ -7,6 +7,7 @@ go back to an older version on purpose, remove the lines of that name (or the fi
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -91,7 +92,10 @@ class VersionRecord:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:  # the leading line end parts this line from one that a power cut left unfinished
+            try:
+                if os.fstat(fd).st_size >= MAX_RECORD_BYTES:
+                    raise OSError(errno.EFBIG, "too large: remove it")
+                # the leading line end parts this line from one that a power cut left unfinished
                 os.write(fd, f"\n{key} {name} {version}\n".encode("ascii"))
                 os.fsync(fd)
             finally:
