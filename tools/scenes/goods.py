@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from cutline.tools.scenes.cuboid import BOXES
 from cutline.tools.scenes.light import Lamps
+from cutline.tools.scenes.produce import PRODUCE
 from cutline.tools.scenes.seeds import Split
+from cutline.tools.scenes.slender import SLENDER
+from cutline.tools.scenes.soft import PACKS
 from cutline.tools.scenes.sprite import Sprite
 from cutline.tools.scenes.vessels import VESSELS
 
@@ -29,9 +32,10 @@ class Good(Protocol):
 
 Maker = Callable[[np.random.Generator, Split, int], Good]
 
+_FAMILIES: tuple[Mapping[Split, Mapping[str, Maker]], ...] = (VESSELS, BOXES, PRODUCE, PACKS, SLENDER)
+
 KINDS: dict[Split, dict[str, Maker]] = {
-    "train": {**VESSELS["train"], **BOXES["train"]},
-    "test": {**VESSELS["test"], **BOXES["test"]},
+    split: {name: maker for family in _FAMILIES for name, maker in family[split].items()} for split in ("train", "test")
 }
 
 

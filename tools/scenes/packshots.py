@@ -71,10 +71,10 @@ def key_from_white(picture: U8) -> tuple[F32, F32] | None:
     share = float(alpha.mean())
     if not 0.01 < share < 0.97:
         return None
-    straight = (picture - (1 - alpha[..., None]) * white) / np.maximum(alpha, 0.1)[..., None]
+    straight = _without_white(picture, alpha)
     rows, columns = np.nonzero(alpha.max(axis=1) > 0.1)[0], np.nonzero(alpha.max(axis=0) > 0.1)[0]
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    return np.clip(straight[window] / 255, 0, 1).astype(np.float32), alpha[window]
+    return straight[window], alpha[window]
 
 
 def _connected(near_white: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -83,6 +83,17 @@ def _connected(near_white: NDArray[np.bool_]) -> NDArray[np.bool_]:
     cv2.floodFill(framed, None, (0, 0), 2)
     touching: NDArray[np.bool_] = framed[1:-1, 1:-1] == 2
     return touching
+
+
+def _without_white(picture: U8, alpha: F32) -> F32:
+    """Return the product's colour, float32[H, W, 3], 0..1: along the edge it is carried over from inside, where no white is mixed in."""
+    inside = cv2.erode((alpha > 0.99).astype(np.float32), np.ones((3, 3), np.uint8))[..., None]
+    colour = picture.astype(np.float32) * np.float32(1 / 255)
+    near = cv2.GaussianBlur(colour * inside, (0, 0), 2.0)
+    weight = cv2.GaussianBlur(inside[..., 0], (0, 0), 2.0)[..., None]
+    carried = np.where(weight > 1e-3, near / np.maximum(weight, 1e-3), colour)
+    clean: F32 = np.where(inside > 0, colour, carried).astype(np.float32)
+    return clean
 
 
 def _hull(mask: NDArray[np.bool_]) -> U8:
@@ -127,6 +138,15 @@ def load_packshots(folder: Path, split: Split) -> tuple[Sprite, ...]:
             folder=str(folder),
         )
     return tuple(sprites)
+
+
+def shows_hands(picture: U8) -> bool:
+    """Tell whether a large patch of the photograph has the colour of skin: somebody may be holding goods into it."""
+    small = cv2.resize(picture, (64, 48), interpolation=cv2.INTER_AREA)
+    _, cr, cb = cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb))
+    skin = ((cr > 138) & (cr < 173) & (cb > 90) & (cb < 127)).astype(np.uint8)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(skin, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+    return bool(len(parts) > 1 and parts[1:, cv2.CC_STAT_AREA].max() > 0.03 * skin.size)
 
 
 @lru_cache(maxsize=4)

@@ -70,9 +70,14 @@ class Turned:
         self._radii: F32 = cv2.GaussianBlur(fine[None], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[0]
         self.width = 2 * float(self._radii.max())
 
+    def scale(self, height: float) -> tuple[float, float]:
+        """Return the pixels of its own height, and of its axis' top end, in a view `height` pixels high: tilt shows the ends."""
+        unit = height / (1 + self.tilt * float(self._radii[-1] + self._radii[0]))
+        return unit, unit * self.tilt * float(self._radii[0])
+
     def view(self, yaw: float, height: float, lamps: Lamps) -> Sprite:
         """Draw it turned by `yaw` radians, `height` pixels high."""
-        unit = height / (1 + self.tilt * float(self._radii[-1] + self._radii[0]))
+        unit, _ = self.scale(height)
         half = int(np.ceil(self.width / 2 * unit)) + 1
         x = np.arange(-half, half + 1, dtype=np.float32)[None] / np.float32(unit)
         rows = int(np.ceil(height)) + 1
