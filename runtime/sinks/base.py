@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from cutline.runtime.errors import InternalError, OutputError, StorageError, UsageError
 from cutline.runtime.frame import Frame, FrameFormat
 
-__all__ = ["Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing"]
+__all__ = ["Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing", "write_all"]
 
 PRESETS = ("ultrafast", "superfast", "veryfast")
 
@@ -143,6 +145,17 @@ def alpha_of(frame: Frame) -> NDArray[np.uint8]:
     if frame.alpha is None:
         raise InternalError("a frame came without its alpha", remedy="Ask for alpha where a sink wants it.")
     return frame.alpha
+
+
+def write_all(file: io.FileIO, data: bytes | memoryview) -> None:
+    """Write every byte, however little the system takes at a time; a pipe that does not block is waited for."""
+    view = memoryview(data)
+    while view:
+        taken = file.write(view)
+        if taken is None:
+            select.select([], [file], [])
+        else:
+            view = view[taken:]
 
 
 def reason(error: BaseException) -> str:

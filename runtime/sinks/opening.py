@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from cutline.runtime.sinks.base import Sink, SinkOptions, SinkTraits, StreamInfo
 from cutline.runtime.sinks.null import NullSink
 from cutline.runtime.sinks.pictures import PngSink
 from cutline.runtime.sinks.recipes import RECIPES
+from cutline.runtime.sinks.stdout import StdoutSink
 from cutline.runtime.sinks.video import VideoFileSink
 
 __all__ = ["describe_sink", "open_sink", "refuse_input_as_output"]
@@ -64,19 +64,53 @@ def refuse_input_as_output(spec: str, input_uri: str) -> None:
 
 
 def _choose(spec: str, options: SinkOptions) -> _Choice:
+    if spec == "-":
+        return _stdout(options)
     if spec == "null://":
-        return _Choice(_traits("null"), lambda info, options: NullSink())
-    path = Path(spec)
+        return _Choice(_traits("null"), lambda _info, _options: NullSink())
+    if spec.startswith("display://"):
+        return _display(spec)
+    path, alpha = Path(spec), options.transparent
     suffix = path.suffix.lower()
-    if suffix in RECIPES:
+    if spec.endswith("/") or path.is_dir():
+        return _Choice(_traits("pictures", alpha=alpha), _png(path / "%05d.png"))
+    if "://" not in spec and suffix in RECIPES:
         recipe = RECIPES[suffix]
-        alpha = recipe.transparent is not None and options.transparent
+        alpha = alpha and recipe.transparent is not None
         return _Choice(_traits("video", alpha=alpha), lambda info, options: VideoFileSink(path, info, options, recipe))
-    if suffix == ".png":
-        return _Choice(_traits("pictures", alpha=options.transparent), _png(path))
-    if spec.endswith(("/", os.sep)) or path.is_dir():
-        return _Choice(_traits("pictures", alpha=options.transparent), _png(path / "%05d.png"))
+    if "://" not in spec and suffix == ".png":
+        return _Choice(_traits("pictures", alpha=alpha), _png(path))
+    if "://" not in spec and suffix == ".jsonl":
+        return _events(path)
     raise UsageError("unknown kind of output", remedy=f"Choose one of: {KNOWN}.", output=spec)
+
+
+def _stdout(options: SinkOptions) -> _Choice:
+    if options.stdout == "events":
+        return _events(None)
+    return _Choice(_traits("stdout"), lambda info, options: StdoutSink(info, options))
+
+
+def _display(spec: str) -> _Choice:
+    if spec != "display://0":
+        raise UsageError("there is one display", remedy="Write display://0.", output=spec)
+
+    def open_display(info: StreamInfo, _options: SinkOptions) -> Sink:
+        from cutline.runtime.sinks.display import DisplaySink  # OpenCV is loaded for those who need it
+
+        return DisplaySink(info)
+
+    return _Choice(_traits("display", live=True), open_display)
+
+
+def _events(path: Path | None) -> _Choice:
+    def open_events(info: StreamInfo, options: SinkOptions) -> Sink:
+        from cutline.runtime.sinks.events import EventSink  # OpenCV is loaded for those who need it
+
+        return EventSink(path, info, options)
+
+    traits = SinkTraits(kind="events", wants_alpha=True, carries_alpha=False, live=False)
+    return _Choice(traits, open_events)
 
 
 def _png(pattern: Path) -> Callable[[StreamInfo, SinkOptions], Sink]:
@@ -89,5 +123,5 @@ def _png(pattern: Path) -> Callable[[StreamInfo, SinkOptions], Sink]:
     return lambda info, options: PngSink(pattern, info, options)
 
 
-def _traits(kind: str, *, alpha: bool = False) -> SinkTraits:
-    return SinkTraits(kind=kind, wants_alpha=alpha, carries_alpha=alpha, live=False)
+def _traits(kind: str, *, alpha: bool = False, live: bool = False) -> SinkTraits:
+    return SinkTraits(kind=kind, wants_alpha=alpha, carries_alpha=alpha, live=live)

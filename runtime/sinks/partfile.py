@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from itertools import count
 from pathlib import Path
 from typing import final
 
 from cutline.runtime.errors import OutputError
-from cutline.runtime.sinks.base import creating
+from cutline.runtime.sinks.base import creating, write_all
 
 __all__ = ["PartFile"]
+
+SYNC_S = 0.4
 
 
 @final
@@ -22,11 +25,14 @@ class PartFile:
     free name (`out.part2.mp4`) is taken. Has the methods that PyAV asks of a file, so that we close its descriptor
     whatever FFmpeg does.
 
+    Args:
+        durable: push what was written to the disk every SYNC_S seconds, in a thread, so that a power cut costs no more
+            than a kill. For recordings of live sources, which cannot be made again.
     Raises:
         OutputError: the final name is a folder, or its folder does not exist or may not be written to.
     """
 
-    def __init__(self, final_path: Path) -> None:
+    def __init__(self, final_path: Path, *, durable: bool = False) -> None:
         if final_path.is_dir():
             raise OutputError("the output is a folder", remedy="Name a file in it.", path=str(final_path))
         self.final = final_path
@@ -44,6 +50,28 @@ class PartFile:
                     continue
                 break
         self.path = path
+        self._stop = threading.Event()
+        self._sync_error: OSError | None = None
+        self._syncer = threading.Thread(target=self._sync, name=f"sync {path.name}", daemon=True) if durable else None
+        if self._syncer:
+            self._syncer.start()
+
+    def _sync(self) -> None:
+        done = 0
+        while not self._stop.wait(SYNC_S):
+            if (size := self.size) != done:
+                try:
+                    os.fsync(self._file.fileno())
+                except OSError as error:
+                    self._sync_error = error
+                    return
+                done = size
+
+    def _close(self) -> None:
+        self._stop.set()
+        if self._syncer:
+            self._syncer.join()
+        self._file.close()
 
     @property
     def name(self) -> str:
@@ -61,9 +89,9 @@ class PartFile:
 
     def write(self, data: bytes) -> int:
         """Write all of it: FFmpeg does not look at how much was taken."""
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        if self._sync_error:
+            raise self._sync_error
+        write_all(self._file, data)
         self.size = max(self.size, self._file.tell())
         return len(data)
 
@@ -83,16 +111,20 @@ class PartFile:
         """It is open for writing."""
         return True
 
+    def cut(self, size: int) -> None:
+        """Shorten it to `size` bytes: what follows is half written."""
+        self._file.truncate(size)
+
     def keep(self) -> None:
         """Close, and give the file its final name in one step."""
-        self._file.close()
+        self._close()
         self.path = self.path.replace(self.final)
 
     def leave(self) -> None:
         """Close under the part name; what it holds plays, and what was there before stays."""
-        self._file.close()
+        self._close()
 
     def discard(self) -> None:
         """Close and remove."""
-        self._file.close()
+        self._close()
         self.path.unlink(missing_ok=True)

@@ -43,6 +43,7 @@ class Recipe:
             "movflags": f"{'delay_moov' if wait else 'empty_moov+frag_discont'}+default_base_moof",
             "frag_duration": str(round(FRAGMENT_S * 1e6)),
             "video_track_timescale": str(tick.denominator),
+            "movie_timescale": str(tick.denominator * max(1, 10_000 // tick.denominator)),  # start times are in it
         }
 
 

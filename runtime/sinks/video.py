@@ -50,7 +50,7 @@ class VideoFileSink:
         self._notices: list[str] = []
         self._audio: AudioCopy | None = None
         with ExitStack() as undo:
-            self._file = PartFile(path)
+            self._file = PartFile(path, durable=info.live)
             undo.callback(self._file.discard)
             self._container = av.open(self._file, "w", format=recipe.container, buffer_size=BUFFER)
             self._stream = self._add_video(options)
