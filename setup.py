@@ -1,0 +1,103 @@
+"""Builds the kernels: the same loops once per instruction set. Everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FOLDER = Path("runtime/kernels")
+LOOPS = ("pre.cpp", "matte.cpp", "colour.cpp", "post.cpp")
+ONCE = ("plans.cpp", "dispatch.cpp", "module.cpp")
+HEADERS = ("pixel.h", "plan.h", "plans.h", "stages.h", "dispatch.h")
+
+# Flags per object file, so that nothing but the loops needs more than the oldest supported processor.
+ISAS = {
+    "x86_64": {
+        "baseline": ["-march=x86-64-v2"],
+        "avx2": ["-march=x86-64-v3"],
+        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    },
+    "aarch64": {"neon": ["-march=armv8-a"]},
+}
+MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
+# NaN must stay NaN (the matte decoder counts them), so -ffast-math is out; these two only free the vectoriser.
+COMMON = [
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+]
+
+
+def stop(message: str) -> None:
+    """End the build with one line and no traceback."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+class BuildKernels(build_ext):
+    """Compiles each loop file once per instruction set, in parallel, and links one extension."""
+
+    def build_extension(self, ext: Extension) -> None:
+        compiler = shutil.which("g++") or shutil.which("clang++")
+        if compiler is None:
+            stop("no C++ compiler. Install one: sudo apt install g++")
+        headers = [sysconfig.get_paths()["include"], sysconfig.get_paths()["platinclude"]]
+        if not any((Path(folder) / "Python.h").is_file() for folder in headers):
+            stop("no Python headers (Python.h). Install them: sudo apt install python3-dev")
+        machine = MACHINES.get(platform.machine().lower())
+        if machine is None:
+            stop(f"no kernels for a {platform.machine()} processor; x86-64 and aarch64 are supported")
+        assert compiler is not None
+        assert machine is not None
+        objects = Path(self.build_temp) / "kernels"
+        objects.mkdir(parents=True, exist_ok=True)
+        jobs = [(name, isa, flags) for isa, flags in ISAS[machine].items() for name in LOOPS]
+        jobs += [(name, "", []) for name in ONCE]
+
+        def build(job: tuple[str, str, list[str]]) -> str:
+            name, isa, flags = job
+            target = objects / f"{Path(name).stem}{'-' if isa else ''}{isa}.o"
+            extra = [f"-DCUTLINE_ISA={isa}"] if isa else [f"-I{folder}" for folder in headers]
+            run([compiler, *COMMON, *flags, *extra, "-c", str(FOLDER / name), "-o", str(target)])
+            return str(target)
+
+        with ThreadPoolExecutor() as pool:
+            built = list(pool.map(build, jobs))
+        output = Path(self.get_ext_fullpath(ext.name))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        run([compiler, "-shared", "-s", *built, "-o", str(output)])
+
+
+def run(command: list[str]) -> None:
+    """Run one compiler, show what it says, stop where it fails."""
+    done: Any = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.stderr:
+        print(done.stderr, file=sys.stderr)
+    if done.returncode:
+        stop(f"{Path(command[0]).name} failed on {command[-3]}")
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "cutline.runtime.kernels._kernels",
+            sources=[str(FOLDER / name) for name in (*LOOPS, *ONCE)],
+            depends=[str(FOLDER / name) for name in HEADERS],
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
+)
