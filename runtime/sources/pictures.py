@@ -1,0 +1,99 @@
+"""Pictures: a folder or glob of them as a source, and one of them as a background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, final
+
+import av
+
+from cutline.runtime.errors import BadInputError, NoInputError
+from cutline.runtime.frame import FrameFormat, Planes, allocate_planes
+from cutline.runtime.sources.address import list_pictures
+from cutline.runtime.sources.convert import Converter, copy_planes
+from cutline.runtime.sources.reader import MAX_PIXELS, Lost, Traits
+from cutline.runtime.sources.trouble import LogTail
+
+__all__ = ["PictureReader", "load_picture"]
+
+RATE: Final = Fraction(25)  # pictures have no time of their own; FFmpeg's choice for image sequences
+
+
+@final
+class PictureReader:
+    """Reads pictures one after the other; those that do not decode are lost frames, not errors."""
+
+    def __init__(self, text: str, log: LogTail) -> None:
+        """List the pictures.
+
+        Raises:
+            NoInputError: there are none.
+        """
+        self._paths = list_pictures(text)
+        self._log = log
+        self.broken: str | None = None
+        self.traits = Traits(
+            time_base=1 / RATE,
+            rate=RATE,
+            frames=len(self._paths),
+            duration_s=float(len(self._paths) / RATE),
+            live=False,
+            audio=False,
+            decoder="pictures",
+        )
+
+    def __iter__(self) -> Iterator[av.VideoFrame | Lost]:
+        for number, path in enumerate(self._paths):
+            try:
+                frame = _decode(path)
+            except (av.FFmpegError, OSError) as error:
+                yield Lost(f"{path}: {self._log.last or error}")
+                continue
+            frame.pts = number
+            frame.time_base = self.traits.time_base
+            yield frame
+
+    def close(self) -> None:
+        """Nothing stays open between pictures."""
+
+
+def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002 - the field's own word
+    """Read a picture into planes of that size and colour: upright, cut evenly to the shape, then scaled.
+
+    Raises:
+        NoInputError: the file is missing or may not be read.
+        BadInputError: it is no picture that can be decoded, or it is too large.
+    """
+    try:
+        frame = _decode(Path(path))
+        converter = Converter(decoder="", target=format, crop=True, report=lambda kind, text: None)
+        (ready,) = converter.push(frame) or converter.flush()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoInputError("no such picture", remedy="Check the name.", input=str(path)) from error
+    except PermissionError as error:
+        raise NoInputError("the picture may not be read", remedy="Change its permissions.", input=str(path)) from error
+    except (av.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInputError(
+            "this is not a picture that can be decoded", remedy="Give a picture.", input=str(path), reason=reason
+        ) from error
+    planes = allocate_planes(format.width, format.height)
+    copy_planes(ready, planes)
+    return planes
+
+
+def _decode(path: Path) -> av.VideoFrame:
+    """Decode the first picture of a file, through a file object: FFmpeg would read % in a name as a pattern."""
+    with path.open("rb") as file, av.open(file, "r", options={"max_pixels": str(MAX_PIXELS)}) as container:
+        streams = container.streams.video
+        if not streams or container.format.name == "tty":
+            raise BadInputError("there is no picture in it", remedy="Give a picture.", input=str(path))
+        codec = streams[0].codec_context
+        codec.thread_count = 1
+        codec.options = {"max_pixels": str(MAX_PIXELS)}
+        for packet in container.demux(streams[0]):
+            for frame in streams[0].decode(packet):
+                return frame
+    raise BadInputError("there is no picture in it", remedy="Give a picture.", input=str(path))

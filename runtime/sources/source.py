@@ -1,0 +1,291 @@
+"""A source: frames from a child process into slots, with reconnects for what is live."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from typing import Final, final
+
+from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
+from cutline.runtime.frame import Timestamp
+from cutline.runtime.slots import Slot, SlotPool, SlotState
+from cutline.runtime.sources.address import Address, Kind, Redactor
+from cutline.runtime.sources.child import Child
+from cutline.runtime.sources.messages import (
+    Failed,
+    Fill,
+    FromChild,
+    Offer,
+    Open,
+    Opened,
+    Resume,
+    Say,
+    Start,
+    Target,
+)
+from cutline.runtime.sources.records import End, Filled, Notice, SourceInfo, SourceOptions
+
+__all__ = ["Source"]
+
+LIVE_STALL_S: Final = 2.0
+FILE_STALL_S: Final = 10.0  # a sleeping disk may take this long to turn
+FIRST_WAIT_S: Final = 0.5  # before the first reconnect; doubled each time
+LONGEST_WAIT_S: Final = 5.0
+DEFAULTS: Final = SourceOptions()
+
+
+@final
+class Source:
+    """Owns one child process that decodes, until close(). `offer` may be called from any thread, `take` from one.
+
+    A live source never ends by itself: when it fails or falls silent its process is replaced, and the stream goes on
+    with the same format, rising timestamps and frame numbers.
+    """
+
+    def __init__(self, uri: str, options: SourceOptions = DEFAULTS) -> None:
+        """Start the process and wait until the first frame is decoded.
+
+        Raises:
+            UsageError: an unknown kind of URL, or options that contradict each other.
+            NoInputError: the input is missing, unreachable, unreadable, or gave no frame in open_timeout_s.
+            BadInputError: it is there but holds no video that can be decoded.
+            DeviceError: the camera is in use, or no camera.
+            StorageError: reading it failed.
+        """
+        self._address = Address.parse(uri)
+        self._options = options
+        self.name = Redactor(uri).name
+        if options.loop and (self._address.kind is Kind.STDIN or self._address.looks_live):
+            raise UsageError("this input cannot be looped", remedy="Leave loop out, or give a file.", input=self.name)
+        self._lock = threading.Lock()  # guards the channel's sending side, _offered and _ended
+        self._pool: SlotPool | None = None
+        self._offered: set[int] = set()
+        self._asked_ns = 0  # when a slot was first offered while none was, or the last frame came
+        self._frames = 0
+        self._base = 0  # number of the child's frame 0
+        self._next = 0  # number of the next frame
+        self._last: tuple[int, int] | None = None  # pts, available_ns
+        self._ended = False
+        self._wait_s = FIRST_WAIT_S
+        self._retry_at: float | None = None
+        self._opening_until: float | None = None
+        self._target = _target(options)
+        self._child = self._spawn()
+        try:
+            self.info = self._await_opened()
+        except BaseException:
+            self._child.close(kill=True)
+            raise
+        self._stall_s = self._stall_limit()
+        self._opening_until = None
+
+    def start(self, pool: SlotPool) -> None:
+        """Let the source write into the pool's slots. Frames are counted from here.
+
+        Raises:
+            InternalError: called twice, or the pool has another format.
+        """
+        if self._pool is not None or pool.format != self.info.format:
+            raise InternalError("a source was started with the wrong slots", remedy="Report this.", input=self.name)
+        self._pool = pool
+        with self._lock:
+            self._child.channel.send(Start(pool.layout), [pool.fd])
+
+    def offer(self, slot: Slot) -> None:
+        """Hand a FREE slot to the source, which makes it FILLING. After the end the slot stays FREE."""
+        assert self._pool is not None
+        with self._lock:
+            if self._ended:
+                return
+            self._pool.move(slot, SlotState.FILLING)
+            if not self._offered:
+                self._asked_ns = time.monotonic_ns()
+            self._offered.add(slot.index)
+            if self._retry_at is None and self._opening_until is None:
+                self._child.channel.send(Offer(slot.index))
+
+    def take(self, timeout_s: float) -> Filled | Notice | End | None:
+        """Return what happened next, or None when nothing did in time.
+
+        A Filled slot is still FILLING. After End, slots that were offered are FREE again, and every later call returns
+        None.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._ended:
+            event = self._step(max(0.0, deadline - time.monotonic()))
+            if event is not None:
+                return event
+            if time.monotonic() >= deadline:
+                return None
+        return None
+
+    def close(self) -> None:
+        """End the process and free the slots that it held; later calls do nothing."""
+        with self._lock:
+            self._finish()
+        self._child.close()
+
+    def _step(self, timeout_s: float) -> Filled | Notice | End | None:
+        """Do one thing that is due, waiting at most so long."""
+        now = time.monotonic()
+        if self._retry_at is not None:
+            if now < self._retry_at:
+                time.sleep(min(timeout_s, self._retry_at - now))
+                return None
+            self._retry_at = None
+            with self._lock:
+                self._child = self._spawn()
+            return None
+        message = self._receive(min(timeout_s, self._patience_s(now)))
+        if message is not None:
+            return self._handle(message)
+        if self._child.channel.closed_by_peer:
+            return self._broke(self._child.obituary(self.name))
+        if self._patience_s(time.monotonic()) <= 0:
+            return self._broke(self._stalled())
+        return None
+
+    def _handle(self, message: FromChild) -> Filled | Notice | End | None:
+        if isinstance(message, Fill):
+            with self._lock:
+                self._offered.discard(message.slot)
+                self._asked_ns = time.monotonic_ns()
+            self._wait_s = FIRST_WAIT_S
+            self._frames += 1
+            index = self._base + message.index
+            self._next = index + 1
+            self._last = (message.pts, message.available_ns)
+            time_ = Timestamp(message.pts, self.info.time_base, message.available_ns)
+            return Filled(message.slot, index, time_, message.skipped)
+        if isinstance(message, Say):
+            return Notice(message.text, message.kind)
+        if isinstance(message, Opened):
+            return self._reopened()
+        if isinstance(message, Failed):
+            return self._broke(message.rebuild(), message.skipped)
+        if self.info.live and not self._limit_reached():
+            return self._broke(NoInputError("the source ended", remedy="Check it.", input=self.name), message.skipped)
+        return self._end(None, message.skipped)
+
+    def _broke(self, error: CutlineError, skipped: int = 0) -> Notice | End | None:
+        """A live source is opened again after a while; for all others this is the end."""
+        if not self.info.live or isinstance(error, InternalError):
+            return self._end(error, skipped)
+        self._next += skipped
+        first = self._opening_until is None
+        with self._lock:
+            self._child.close(kill=True)
+            self._opening_until = None
+            self._retry_at = time.monotonic() + self._wait_s
+        wait_s, self._wait_s = self._wait_s, min(LONGEST_WAIT_S, self._wait_s * 2)
+        if not first:
+            return None
+        return Notice(f"{self.name}: {error.what}; reconnecting in {wait_s:.1f} s", "reconnecting")
+
+    def _reopened(self) -> Notice:
+        """Hand the slots to the new process."""
+        with self._lock:
+            self._opening_until = None
+            self._base = self._next
+            self._asked_ns = time.monotonic_ns()
+            if self._pool is not None:
+                self._child.channel.send(Start(self._pool.layout), [self._pool.fd])
+            for slot in sorted(self._offered):
+                self._child.channel.send(Offer(slot))
+        return Notice(f"{self.name}: reconnected", "reconnected")
+
+    def _end(self, error: CutlineError | None, skipped: int) -> End:
+        with self._lock:
+            self._finish()
+        self._child.close()
+        return End(error, self._frames, skipped)
+
+    def _finish(self) -> None:
+        """Under the lock: nothing comes any more, so the slots that were offered are free."""
+        self._ended = True
+        if self._pool is not None and self._pool.fd >= 0:
+            for index in self._offered:
+                self._pool.move(self._pool.slots[index], SlotState.FREE)
+        self._offered.clear()
+
+    def _spawn(self) -> Child:
+        child = Child(pass_stdin=self._address.kind is Kind.STDIN)
+        options = self._options
+        resume = None
+        if self._last is not None:
+            pts, available_ns = self._last
+            tick = self.info.time_base.as_integer_ratio()
+            resume = Resume(pts, tick, available_ns)
+        limit = None if options.frame_limit is None else options.frame_limit - self._next
+        child.channel.send(
+            Open(
+                uri=self._address.uri,
+                policy=options.policy,
+                pace_fps=options.pace_fps,
+                loop=options.loop,
+                frame_limit=limit,
+                target=self._target,
+                resume=resume,
+            )
+        )
+        self._opening_until = time.monotonic() + options.open_timeout_s
+        return child
+
+    def _await_opened(self) -> SourceInfo:
+        notices: list[Notice] = []
+        while True:
+            now = time.monotonic()
+            message = self._receive(self._patience_s(now))
+            if isinstance(message, Opened):
+                self._early = notices
+                return message.info
+            if isinstance(message, Say):
+                notices.append(Notice(message.text, message.kind))
+            elif isinstance(message, Failed):
+                raise message.rebuild()
+            elif self._child.channel.closed_by_peer:
+                raise self._child.obituary(self.name)
+            elif self._patience_s(time.monotonic()) <= 0:
+                raise self._stalled()
+
+    def _receive(self, timeout_s: float) -> FromChild | None:
+        channel = self._child.channel
+        message = channel.receive()
+        if message is None and timeout_s > 0 and not channel.closed_by_peer:
+            poll = select.poll()
+            poll.register(channel.fileno(), select.POLLIN)
+            if poll.poll(timeout_s * 1000):
+                message = channel.receive()
+        return message
+
+    def _patience_s(self, now: float) -> float:
+        """How long from now the process may stay silent."""
+        if self._opening_until is not None:
+            return self._opening_until - now
+        if self._stall_s is None or not self._offered:
+            return float("inf")
+        return self._asked_ns / 1e9 + self._stall_s - now
+
+    def _stall_limit(self) -> float | None:
+        if self._options.stall_timeout_s is not None or self._address.kind in (Kind.STDIN, Kind.CUSTOM):
+            return self._options.stall_timeout_s
+        return LIVE_STALL_S if self.info.live else FILE_STALL_S
+
+    def _stalled(self) -> CutlineError:
+        log = self._child.log_line()
+        facts = {"input": self.name, **({"log": Redactor(self._address.uri).clean(log)} if log else {})}
+        if self._address.looks_live or self._opening_until is not None:
+            return NoInputError("the source gives no frame", remedy="Check that it is on and sends.", **facts)
+        return BadInputError("the decoder hangs on this input", remedy="Convert the input first.", **facts)
+
+    def _limit_reached(self) -> bool:
+        limit = self._options.frame_limit
+        return limit is not None and self._next >= limit
+
+
+def _target(options: SourceOptions) -> Target | None:
+    wanted = options.scale_to
+    if wanted is None:
+        return None
+    return Target(wanted.width, wanted.height, wanted.colour.matrix.value, wanted.colour.full_range, crop=True)
