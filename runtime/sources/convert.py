@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.errors import BadInputError
 from cutline.runtime.frame import MAX_SIDE, MIN_SIDE, FrameFormat, Matrix, Planes
-from cutline.runtime.sources.look import Look, look_at
+from cutline.runtime.sources.look import Look, Turn, look_at, read_turn
 
 __all__ = ["Converter", "copy_planes"]
 
@@ -35,6 +35,7 @@ class Converter:
         decoder: str,
         target: FrameFormat | None = None,
         crop: bool = False,
+        stills: bool = False,
         pixel_aspect: Fraction = Fraction(1),
         report: Callable[[str, str], None],
     ) -> None:
@@ -43,15 +44,18 @@ class Converter:
         Args:
             target: the format to bring frames to; None: that of the first frame.
             crop: reach the target's shape by cutting evenly, instead of scaling each axis on its own.
+            stills: every frame is a picture of its own, laid as its camera was held.
             pixel_aspect: width over height of one stored pixel.
             report: called with kind and text of a notice.
         """
-        self._decoder, self._crop, self._report = decoder, crop, report
+        self._decoder, self._crop, self._stills, self._report = decoder, crop, stills, report
         self._given = target is not None
         self._target = target
         sane = Fraction(1, _ODDEST_PIXEL) <= pixel_aspect <= _ODDEST_PIXEL
         self._aspect = pixel_aspect if sane else Fraction(1)
         self._deinterlace = False
+        self._shape: tuple[int, int, int] | None = None
+        self._turn: Turn = ()
         self._look: Look | None = None
         self._graph: Graph | None = None
         self._first_size: tuple[int, int] | None = None
@@ -68,7 +72,10 @@ class Converter:
         Raises:
             BadInputError: the frame's size or colour cannot be handled.
         """
-        look = look_at(frame, self._decoder)
+        shape = (frame.width, frame.height, frame.rotation)
+        if self._stills or shape != self._shape:
+            self._shape, self._turn = shape, read_turn(frame)
+        look = look_at(frame, self._decoder, self._turn)
         ready: list[av.VideoFrame] = []
         if look.interlaced and not self._deinterlace:
             self._deinterlace, self._look = True, None

@@ -12,7 +12,9 @@ from av.sidedata.sidedata import SideData
 from cutline.runtime.errors import BadInputError
 from cutline.runtime.frame import Colour, Matrix
 
-__all__ = ["Look", "look_at"]
+__all__ = ["Look", "Turn", "look_at", "read_turn"]
+
+Turn = tuple[tuple[str, str], ...]  # filters and their arguments that set a picture upright
 
 # AVColorSpace -> (libswscale's name, the matrix we keep it in). The two odd ones are converted to BT.709.
 # Source: ITU-T H.273, table 4.
@@ -43,7 +45,7 @@ class Look:
     matrix_name: str  # libswscale's name of the matrix that the codes are in
     colour: Colour  # what the frame becomes when nothing else is asked for
     full_range: bool  # of the codes
-    turn: tuple[tuple[str, str], ...]  # filters that set it upright
+    turn: Turn
     interlaced: bool
 
     @property
@@ -57,11 +59,12 @@ class Look:
         return self.pixels in ("yuv420p", "yuvj420p") and self.colour.matrix.value == _short(self.matrix_name)
 
 
-def look_at(frame: av.VideoFrame, decoder: str) -> Look:
+def look_at(frame: av.VideoFrame, decoder: str, turn: Turn) -> Look:
     """Find out what a frame is.
 
     Args:
         decoder: name of the codec; where nothing is stated, monochrome video is limited range, pictures are full.
+        turn: what read_turn says of this frame or of those before.
     Raises:
         BadInputError: its matrix is one that libswscale cannot convert.
     """
@@ -78,9 +81,7 @@ def look_at(frame: av.VideoFrame, decoder: str) -> Look:
             full = decoder not in _VIDEO_CODECS
         matrix_name, matrix = _matrix(space, frame.height)
         colour = Colour(matrix, full)
-    return Look(
-        frame.width, frame.height, name, rgb, grey, matrix_name, colour, full, _turn(frame), frame.interlaced_frame
-    )
+    return Look(frame.width, frame.height, name, rgb, grey, matrix_name, colour, full, turn, frame.interlaced_frame)
 
 
 def _matrix(space: int, height: int) -> tuple[str, Matrix]:
@@ -99,8 +100,11 @@ def _short(matrix_name: str) -> str:
     return "bt601" if matrix_name in ("bt470bg", "smpte170m") else matrix_name
 
 
-def _turn(frame: av.VideoFrame) -> tuple[tuple[str, str], ...]:
+def read_turn(frame: av.VideoFrame) -> Turn:
     """Read the display matrix: filters for the eight ways to lay a rectangle; angles between are ignored.
+
+    Not for every frame of a stream: PyAV ties a frame whose side data was read into a reference cycle, so that its memory
+    stays until the collector runs.
 
     Source: FFmpeg, libavutil/display.h: x' = a x + c y, y' = b x + d y, 16.16 fixed point, y downwards.
     """

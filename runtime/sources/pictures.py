@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +47,7 @@ class PictureReader:
 
     def __iter__(self) -> Iterator[av.VideoFrame | Lost]:
         for number, path in enumerate(self._paths):
+            gc.collect(1)  # the pictures before this one: see read_turn
             try:
                 frame = _decode(path)
             except (av.FFmpegError, OSError) as error:

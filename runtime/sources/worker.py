@@ -124,6 +124,7 @@ class Worker:
                     colour=Colour(Matrix(target.matrix), target.full_range),
                 ),
                 crop=target is not None and target.crop,
+                stills=address.kind is Kind.PICTURES,
                 pixel_aspect=traits.pixel_aspect,
                 report=self._say,
             )
