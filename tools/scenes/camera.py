@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 import cv2
@@ -14,7 +15,8 @@ from cutline.tools.scenes.shot import F32, U8
 
 __all__ = ["Camera", "CameraSettings", "draw_settings"]
 
-_TILE_MARGIN = 61  # the noise field is larger than the frame by this, and every frame takes another window of it
+_SHARP = 0.25  # sigma under which a blur would change nothing
+_TILE_MARGIN = 97  # the noise field is larger than the frame by this, and every frame takes another window of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +70,13 @@ class Camera:
     def __init__(self, settings: CameraSettings, width: int, height: int, split: Split, seed: int) -> None:
         self.settings, self.width, self.height = settings, width, height
         self._split, self._seed = split, seed
+        self._plate: F32 | None = None
         rng = generator(split, "camera", seed)
         self._phases = rng.uniform(0, 2 * np.pi, 6)
         x = np.linspace(-1, 1, width, dtype=np.float32)
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * (height / width)
         self._fall: F32 = (1 - settings.vignette * (x * x + y * y) / (1 + (height / width) ** 2)).astype(np.float32)
-        shape = (height + _TILE_MARGIN, width + _TILE_MARGIN, 3)
-        self._noise: F32 = rng.standard_normal(shape, np.float32)
-        if settings.grain > 0:
-            self._noise = cv2.GaussianBlur(self._noise, (0, 0), settings.grain)
-            self._noise *= 1 / float(self._noise.std())
+        self._noise = _noise(width, height, round(settings.grain, 1))
 
     def sway(self, seconds: float) -> tuple[float, float]:
         """Return the offset of the picture by shake at this time, pixels."""
@@ -90,44 +89,50 @@ class Camera:
         """Return the factor of every pixel at this time, float32[H, W, 3]."""
         settings, turn = self.settings, 2 * np.pi * seconds
         slow = np.sin(turn * settings.drift_hz + self._phases[4:6]) * settings.drift
-        lines = np.arange(self.height, dtype=np.float32) / self.height
+        lines = np.arange(self.height, dtype=np.float32) / np.float32(self.height)
         mains = 1 + settings.flicker * np.sin(2 * np.pi * settings.bands * lines + turn * settings.flicker_hz)
         fall = self._fall * (settings.exposure * (1 + slow[0]) * mains).astype(np.float32)[:, None]
-        tint = np.array(settings.balance, np.float32) * (1 + slow[1] * np.array([1, 0, -1], np.float32))
-        return fall[..., None] * tint
+        red, green, blue = (float(v) for v in np.array(settings.balance) * (1 + slow[1] * np.array([1, 0, -1])))
+        factors: F32 = cv2.merge([fall * np.float32(red), fall * np.float32(green), fall * np.float32(blue)])
+        return factors
 
     def take(self, canvas: Canvas, index: int, seconds: float) -> tuple[U8, U8, F32]:
-        """Photograph a finished canvas; return rgb, straight foreground and alpha (of the blurred picture: still exact)."""
+        """Photograph a finished canvas; return rgb, straight foreground and alpha.
+
+        The lens blurs colour and alpha alike, so the three still agree.
+        """
         colour, over, alpha = canvas.colour, canvas.over, canvas.alpha
-        if self.settings.softness > 0.25:
-            colour, over, alpha = (
-                cv2.GaussianBlur(plane, (0, 0), self.settings.softness) for plane in (colour, over, alpha)
-            )
+        if self.settings.softness > _SHARP:
+            colour, over, alpha = (self._blurred(plane) for plane in (colour, over, alpha))
         gains = self.gains(seconds)
-        rgb = self._develop(colour * gains, generator(self._split, "frame", self._seed, index))
-        alpha = np.clip(alpha, 0, 1)
-        alpha[alpha < 1 / 1024] = 0
-        alpha[alpha > 1 - 1 / 1024] = 1
-        straight = over * gains * (255 / np.maximum(alpha, 1 / 255))[..., None]
-        straight[alpha == 0] = 0
+        rgb = self._develop(cv2.multiply(colour, gains), generator(self._split, "frame", self._seed, index))
+        alpha = np.where(alpha < 1 / 1024, np.float32(0), np.where(alpha > 1 - 1 / 1024, np.float32(1), alpha))
+        weight = 255 / np.maximum(alpha, 1 / 255)
+        weight[alpha == 0] = 0
+        straight = cv2.multiply(cv2.multiply(over, gains), cv2.merge([weight] * 3))
         return rgb, cv2.convertScaleAbs(straight), alpha
 
     def take_plate(self, background: F32, index: int) -> U8:
-        """Photograph the empty scene at some other time than any frame."""
+        """Photograph the empty scene at some other time than any frame; frames `index` differ in their noise alone."""
         settings, rng = self.settings, generator(self._split, "plate", self._seed)
-        if settings.softness > 0.25:
-            background = cv2.GaussianBlur(background, (0, 0), settings.softness)
-        dx, dy = self.sway(float(rng.uniform(1000, 2000)))
-        if settings.shake > 0:
-            background = shifted(background, dx, dy)
-        aged = 1 + settings.aged * rng.uniform(-1, 1, 4)
-        gains = self.gains(float(rng.uniform(1000, 2000))) * (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
-        return self._develop(background * gains, generator(self._split, "plate", self._seed, index))
+        if self._plate is None:
+            dx, dy = self.sway(float(rng.uniform(1000, 2000)))
+            moved = shifted(background, dx, dy) if settings.shake > 0 else background
+            aged = 1 + settings.aged * rng.uniform(-1, 1, 4)
+            tint = (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
+            self._plate = self._blurred(moved) * (self.gains(float(rng.uniform(1000, 2000))) * tint)
+        return self._develop(self._plate, generator(self._split, "plate", self._seed, index))
+
+    def _blurred(self, plane: F32) -> F32:
+        if self.settings.softness <= _SHARP:
+            return plane
+        soft: F32 = cv2.GaussianBlur(plane, (0, 0), self.settings.softness)
+        return soft
 
     def _develop(self, picture: F32, rng: np.random.Generator) -> U8:
         """Noise, 8 bits, compression."""
         settings = self.settings
-        top, left = rng.integers(0, _TILE_MARGIN, 2)
+        top, left = (int(v) for v in rng.integers(0, _TILE_MARGIN, 2))
         noise = self._noise[top : top + self.height, left : left + self.width]
         code: U8 = cv2.addWeighted(picture, 255.0, np.ascontiguousarray(noise), settings.noise, 0.0, dtype=cv2.CV_8U)
         if settings.quality < 100:
@@ -137,6 +142,17 @@ class Camera:
         if settings.deblock > 0:
             code = cv2.GaussianBlur(code, (0, 0), settings.deblock)
         return code
+
+
+@lru_cache(maxsize=24)
+def _noise(width: int, height: int, grain: float) -> F32:
+    """Return a field of noise, sigma 1, larger than the frame. All cameras share it: each frame sees a window of its own."""
+    shape = (height + _TILE_MARGIN, width + _TILE_MARGIN, 3)
+    field: F32 = np.random.default_rng(20260101).standard_normal(shape, np.float32)
+    if grain > 0.2:
+        field = cv2.GaussianBlur(field, (0, 0), grain)
+        field *= np.float32(1 / field.std())
+    return field
 
 
 def shifted(picture: F32, dx: float, dy: float) -> F32:

@@ -93,8 +93,8 @@ class Canvas:
         self.alpha[rows, columns] = alpha + rest[..., 0] * behind_alpha
         self.items[rows, columns][alpha > _COVERED] = item
 
-    def shade(self, sprite: Sprite, matrix: F32, strength: float, softness: float) -> None:
-        """Darken all that is there by the sprite's shadow, laid down by `matrix` and blurred by `softness` pixels.
+    def shade(self, sprite: Sprite, matrix: F32, strength: float, softness: float, *, on_goods: bool = False) -> None:
+        """Darken all that is there (goods alone if `on_goods`) by the sprite's shadow, laid down by `matrix` and blurred by `softness` pixels.
 
         The shadow belongs to what it falls on: alpha does not change.
         """
@@ -112,6 +112,8 @@ class Canvas:
             top, left = rows.start * step, columns.start * step
             mask = mask[: self.height - top, : self.width - left]
             rows, columns = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
+        if on_goods:
+            mask = mask * self.alpha[rows, columns]
         factor = (1.0 - strength * mask)[..., None]
         self.colour[rows, columns] *= factor
         self.over[rows, columns] *= factor

@@ -12,6 +12,8 @@ import numpy as np
 
 from cutline.tools.scenes.camera import Camera, draw_settings, shifted
 from cutline.tools.scenes.canvas import Canvas
+from cutline.tools.scenes.hand import Hand
+from cutline.tools.scenes.held import Layer, chained, hold
 from cutline.tools.scenes.seeds import Split, generator
 from cutline.tools.scenes.shot import F32, U8, Shot
 from cutline.tools.scenes.sprite import Sprite, place
@@ -26,8 +28,9 @@ _FPS = 30
 class _Actor:
     """One sprite and how it moves: lengths in frame heights, times in seconds."""
 
-    sprite: Sprite
-    item: int
+    layers: Sequence[Layer]  # from back to front, in pixels of `sprite`
+    sprite: Sprite  # the product
+    item: int  # its id; a hand has the next one
     height: float
     squeeze: float
     start: tuple[float, float, float]  # x, y, turn
@@ -54,8 +57,17 @@ class Composition:
 
     frame_rate = Fraction(_FPS)
 
-    def __init__(self, sprites: Sequence[Sprite], backdrop: F32, *, split: Split, seed: int) -> None:
-        """Arrange up to three of `sprites` over `backdrop`, float32[H, W, 3], 0..1."""
+    def __init__(
+        self,
+        sprites: Sequence[Sprite],
+        backdrop: F32,
+        *,
+        split: Split,
+        seed: int,
+        hands: Sequence[Hand] = (),
+        tags: frozenset[str] = frozenset(),
+    ) -> None:
+        """Arrange up to three of `sprites` over `backdrop`, float32[H, W, 3], 0..1; some in a hand of `hands`."""
         self.height, self.width = backdrop.shape[:2]
         rng = generator(split, "composition", seed)
         self._backdrop, self._shutter = backdrop, float(rng.uniform(0, 0.6)) / _FPS
@@ -64,9 +76,14 @@ class Composition:
         self._glossy = float(rng.uniform(0.05, 0.4)) if rng.random() < 0.25 else 0.0
         count = int(rng.choice([0, 1, 2, 3], p=[0.05, 0.5, 0.3, 0.15]))
         light = self._light(rng)
-        actors = [
-            self._actor(rng, sprites[int(rng.integers(len(sprites)))], item + 1, count, light) for item in range(count)
-        ]
+        self._tags = tags
+        actors = []
+        for number in range(count):
+            sprite = sprites[int(rng.integers(len(sprites)))]
+            layers = [Layer(sprite, np.array([[1, 0, 0], [0, 1, 0]], np.float32), False)]
+            if hands and rng.random() < 0.35:
+                layers = hold(sprite, hands[int(rng.integers(len(hands)))], left=bool(rng.random() < 0.5))
+            actors.append(self._actor(rng, layers, sprite, 2 * number + 1, count, light))
         self._actors = sorted(actors, key=lambda actor: actor.start[1])
 
     def _light(self, rng: np.random.Generator) -> F32:
@@ -75,23 +92,29 @@ class Composition:
         own = np.clip(0.45 + level, 0.5, 1.05) * np.exp(rng.normal(0, 0.15))
         return np.asarray(own * np.exp(rng.normal(0, 0.05, 3)), np.float32)
 
-    def _actor(self, rng: np.random.Generator, sprite: Sprite, item: int, count: int, light: F32) -> _Actor:
+    def _actor(
+        self, rng: np.random.Generator, layers: Sequence[Layer], sprite: Sprite, item: int, count: int, light: F32
+    ) -> _Actor:
         """Draw a place, a size and a way; those who stand are upright and do not fly."""
         aspect = self.width / self.height
-        stands = bool(rng.random() < 0.5)
-        height = float(np.exp(rng.uniform(np.log(0.22), np.log(1.1 if count < 2 else 0.8))))
+        held = len(layers) > 1
+        stands = not held and bool(rng.random() < 0.5)
+        height = float(np.exp(rng.uniform(np.log(0.4 if held else 0.2), np.log(1.1 if count < 2 else 0.8))))
         height = min(height, 1.2 * aspect * sprite.height / sprite.width)
         brisk = 0.0 if stands and rng.random() < 0.7 else float(rng.gamma(1.2, 0.35))
         way = rng.uniform(0, 2 * np.pi)
         fall = 0.25 if stands else 1.0
-        turn = (
-            rng.normal(0, 0.03) if stands else rng.normal(0, 0.5) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi)
-        )
+        turn = rng.normal(0, 0.03 if stands else 0.25 if held else 0.5)
+        if not stands and not held and rng.random() < 0.2:
+            turn = rng.uniform(-np.pi, np.pi)
         return _Actor(
+            layers=layers,
             sprite=sprite,
             item=item,
             height=height,
-            squeeze=float(rng.uniform(0.85, 1.15) * rng.choice([-1, 1])) if "packshot" in sprite.tags else 1.0,
+            squeeze=float(rng.uniform(0.85, 1.15) * rng.choice([-1, 1]))
+            if "packshot" in sprite.tags and not held
+            else 1.0,
             start=(
                 float(rng.uniform(0.1, 0.9) * aspect),
                 float(rng.uniform(0.55, 1.05)) if stands else float(rng.uniform(0.2, 0.8)),
@@ -117,14 +140,17 @@ class Composition:
         canvas = Canvas(self._backdrop if still else shifted(self._backdrop, dx, dy))
         item_tags = {}
         for actor in self._actors:
-            if self._lay(canvas, actor, seconds, dx, dy):
-                item_tags[actor.item] = actor.sprite.tags
+            self._lay(canvas, actor, seconds, dx, dy)
+            held = frozenset({"hand-held"}) if len(actor.layers) > 1 else frozenset()
+            item_tags[actor.item] = actor.sprite.tags | held
+            if held:
+                item_tags[actor.item + 1] = frozenset({"opaque", "hand", "hand-held"})
         rgb, foreground, alpha = self._camera.take(canvas, index, seconds)
         plate = self._camera.take_plate(self._backdrop, index)
-        return finished(rgb, foreground, alpha, plate, canvas.items, item_tags, frozenset())
+        return finished(rgb, foreground, alpha, plate, canvas.items, item_tags, self._tags)
 
-    def _lay(self, canvas: Canvas, actor: _Actor, seconds: float, dx: float, dy: float) -> bool:
-        """Put one actor, its shadow and its reflection onto the canvas; tell whether it is in the picture."""
+    def _lay(self, canvas: Canvas, actor: _Actor, seconds: float, dx: float, dy: float) -> None:
+        """Put one actor, its shadow and its reflection onto the canvas."""
         unit, sprite = self.height, actor.sprite
         x, y, turn = actor.pose(seconds)
         before = actor.pose(seconds - self._shutter)
@@ -148,9 +174,22 @@ class Composition:
         elif strength > 0.3:
             cast = matrix.copy()
             cast[:, 2] += (lean * 0.4 * high, 0.2 * high)
-            canvas.shade(sprite, cast, strength * 0.5, softness * 1.5 * high)
-        canvas.put(sprite, matrix, actor.item, light=actor.light, motion=motion, defocus=actor.defocus)
-        return bool((canvas.items == actor.item).any())
+            for layer in actor.layers[:2]:
+                canvas.shade(layer.sprite, chained(cast, layer.matrix), strength * 0.5, softness * 1.5 * high)
+        for layer in actor.layers:
+            item = actor.item + 1 if layer.is_hand else actor.item
+            if layer.is_hand and layer is actor.layers[-1]:  # fingers shade what they touch
+                touch = chained(matrix, layer.matrix)
+                touch[1, 2] += 0.02 * high
+                canvas.shade(layer.sprite, touch, 0.5, 0.02 * high, on_goods=True)
+            canvas.put(
+                layer.sprite,
+                chained(matrix, layer.matrix),
+                item,
+                light=actor.light,
+                motion=motion,
+                defocus=actor.defocus,
+            )
 
 
 def finished(

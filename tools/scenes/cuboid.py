@@ -93,7 +93,9 @@ class Cuboid:
         for _, picture, seen, normal in sorted(quads, key=lambda quad: quad[0] == "cap"):
             points = ((seen - low) * scale).astype(np.float32)
             self._face(rgb, alpha, picture, points, normal, lamps)
-        straight = rgb / np.maximum(alpha, 1e-4)[..., None]
+        spread, weight = cv2.blur(rgb, (3, 3)), cv2.blur(alpha, (3, 3))[..., None]
+        thin = (alpha < 0.5)[..., None]  # too little of its own colour: take the neighbours'
+        straight = np.where(thin, spread / np.maximum(weight, 1e-4), rgb / np.maximum(alpha, 1e-4)[..., None])
         closed = cv2.morphologyEx(
             np.minimum(alpha, 1), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
         )  # where corners meet

@@ -142,11 +142,16 @@ def load_packshots(folder: Path, split: Split) -> tuple[Sprite, ...]:
 
 def shows_hands(picture: U8) -> bool:
     """Tell whether a large patch of the photograph has the colour of skin: somebody may be holding goods into it."""
-    small = cv2.resize(picture, (64, 48), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(picture, (96, 72), interpolation=cv2.INTER_AREA)
     _, cr, cb = cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb))
-    skin = ((cr > 138) & (cr < 173) & (cb > 90) & (cb < 127)).astype(np.uint8)
-    _, _, parts, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(skin, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-    return bool(len(parts) > 1 and parts[1:, cv2.CC_STAT_AREA].max() > 0.03 * skin.size)
+    hue, saturation, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2HSV))
+    skin = (cr > 137) & (cr < 162) & (cb > 98) & (cb < 126) & (hue < 16) & (saturation > 45) & (saturation < 150)
+    rough = cv2.morphologyEx(value, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    smooth = (skin & (rough < 26) & (value > 60)).astype(np.uint8)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(
+        cv2.morphologyEx(smooth, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    )
+    return bool(len(parts) > 1 and parts[1:, cv2.CC_STAT_AREA].max() > 0.006 * skin.size)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,56 @@
+"""A hand and what it holds, as one rigid group of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cutline.tools.scenes.hand import Hand
+from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.sprite import MARGIN, Sprite
+
+__all__ = ["Layer", "chained", "hold"]
+
+_GRIP_ROW = {"palm behind": 0.55, "fingers before": 0.55, "from above": 0.07, "from below": 0.97}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One sprite of a group and where it is, as a matrix from its pixels to those of the group's product."""
+
+    sprite: Sprite
+    matrix: F32  # [2, 3]
+    is_hand: bool
+
+
+def chained(outer: F32, inner: F32) -> F32:
+    """Return the 2x3 matrix that does `inner` first, then `outer`."""
+    matrix = np.empty((2, 3), np.float32)
+    matrix[:, :2] = outer[:, :2] @ inner[:, :2]
+    matrix[:, 2] = outer[:, :2] @ inner[:, 2] + outer[:, 2]
+    return matrix
+
+
+def hold(sprite: Sprite, hand: Hand, *, left: bool = False) -> list[Layer]:
+    """Put a product into a hand: the hand grows or shrinks until its grip fits the product.
+
+    Args:
+        left: mirror the hand.
+    Returns:
+        the layers from back to front, in the product's pixels.
+    """
+    share = _GRIP_ROW[hand.grip]
+    row = int(MARGIN + share * (sprite.height - 2 * MARGIN - 1))
+    seen = np.flatnonzero(sprite.rgba[row, :, 3] > 60)
+    if seen.size:
+        middle, half = float(seen[0] + seen[-1]) / 2, max(float(seen[-1] - seen[0]) / 2, 1.0)
+    else:  # nothing there, as in a ring: hold it by its middle
+        middle, half = (sprite.width - 1) / 2, 1.0
+    palm = half / hand.half_width
+    palm = float(np.clip(palm, 0.22 * sprite.height, 0.8 * sprite.height))  # no giants, no children's hands
+    scale = palm / hand.unit
+    side = -scale if left else scale
+    matrix = np.array([[side, 0, middle - side * hand.anchor[0]], [0, scale, row - scale * hand.anchor[1]]], np.float32)
+    own = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    return [Layer(hand.back, matrix, True), Layer(sprite, own, False), Layer(hand.front, matrix, True)]
