@@ -55,13 +55,12 @@ def read_model(path: Path, shapes: dict[str, list[int]], ratio: float | None) ->
     _check_by_library(model)
     lines = freeze_shapes(model, shapes)
     lines += freeze_ratio(model, ratio)
+    frozen = model.SerializeToString()  # before `clean` takes its weights away
     cleaned = clean(model)
-    settled = settle_states(cleaned)
-    if settled:
+    if settled := settle_states(cleaned):
         lines += settled
-        _copy_input_shapes(cleaned, model)
+        frozen = _with_input_shapes(frozen, cleaned)
         cleaned = clean(cleaned)
-    frozen = model.SerializeToString()
     cleaned = finish(cleaned)
     lines.append(f"graph: {nodes_before} nodes -> {len(cleaned.graph.node)} after folding")
     return frozen, cleaned.SerializeToString(), lines
@@ -75,9 +74,11 @@ def _check_by_library(model: onnx.ModelProto) -> None:
         raise BadInputError(f"the model is not valid ONNX: {text[:240]}", remedy=HINT) from error
 
 
-def _copy_input_shapes(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+def _with_input_shapes(model: bytes, source: onnx.ModelProto) -> bytes:
+    target = onnx.ModelProto.FromString(model)
     shapes = {value.name: declared_shape(value) for value in graph_inputs(source)}
     for value in graph_inputs(target):
         shape = shapes.get(value.name)
         if shape is not None:
             write_shape(value, [int(size) for size in shape])
+    return bytes(target.SerializeToString())

@@ -22,13 +22,18 @@ from cutline.runtime import errors
 
 __all__ = ["Limits", "describe_error", "rebuild_error", "run_in_child"]
 
+PATIENCE = 3
 MAX_LINE = 4 << 20  # bytes of one message; payloads travel in files
 ERROR_KINDS = {name: getattr(errors, name) for name in errors.__all__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may take. `memory` is address space in bytes, None for no limit: GPU libraries reserve terabytes."""
+    """What a child may take.
+
+    seconds: processor time; by the clock it may take PATIENCE times as long, since others may use the machine too.
+    memory: address space in bytes; None for no limit, because GPU libraries reserve terabytes.
+    """
 
     seconds: float
     memory: int | None
@@ -54,7 +59,7 @@ def run_in_child(
         )
         try:
             _send(child, msgspec.json.encode({"limits": _as_dict(limits), "request": request}))
-            final = _listen(child, time.monotonic() + limits.seconds, tell)
+            final = _listen(child, time.monotonic() + PATIENCE * limits.seconds, tell)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -147,7 +152,7 @@ def _last_words(noise: IO[bytes]) -> str:
 def _obituary(task: str, status: int, limits: Limits, words: str) -> errors.BadInputError:
     if status in (-signal.SIGKILL, -signal.SIGXCPU):
         return errors.BadInputError(
-            f"the model was not through `{task}` within {limits.seconds:g} s",
+            f"the model was not through `{task}` within {limits.seconds:g} s of processor time",
             remedy="Export it again without loops and without shapes computed at run time.",
         )
     if "MemoryError" in words or "bad_alloc" in words:

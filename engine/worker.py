@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import os
 import resource
 import signal
@@ -57,7 +58,7 @@ def _bug(task: str, error: Exception) -> InternalError:
 
 
 def _set_limits(seconds: float, memory: int | None) -> None:
-    cpu = int(seconds) * (os.cpu_count() or 1) + 1  # processor time of all threads; the parent watches the clock
+    cpu = max(1, math.ceil(seconds))  # of all threads together; the parent watches the clock
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory is not None:

@@ -1,0 +1,73 @@
+"""What `--target` and `--precision` may say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from cutline.runtime.errors import UsageError
+
+__all__ = ["RTX_DEVICES", "BuildTarget", "Kind", "Precision", "Wanted", "parse_precision", "parse_targets"]
+
+Kind = Literal["openvino", "tensorrt", "tensorrt-rtx"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Wanted = Literal["fp32", "fp16", "int8", "auto"]
+
+RTX_DEVICES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")  # tensorrt_rtx.ComputeCapability, release 1.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildTarget:
+    """One engine to be built. `device` is a compute capability such as sm89; None is whatever this machine has."""
+
+    kind: Kind
+    device: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.device}" if self.device else self.kind
+
+
+def parse_targets(text: str) -> tuple[BuildTarget, ...]:
+    """Read `openvino`, `tensorrt`, `tensorrt-rtx:sm86,sm89,openvino`: capabilities belong to the target before them.
+
+    Raises:
+        UsageError: an unknown target or device, a device where none belongs, or none where one is needed.
+    """
+    found: list[BuildTarget] = []
+    devices_open = False
+    for word in (w.strip().lower() for w in text.split(",")):
+        kind, colon, device = word.partition(":")
+        if not colon and devices_open and re.fullmatch(r"sm\d+", kind):
+            kind, device, colon = "tensorrt-rtx", kind, ":"
+        devices_open = kind == "tensorrt-rtx"
+        if kind in ("openvino", "tensorrt") and not colon:
+            found.append(BuildTarget(kind="openvino" if kind == "openvino" else "tensorrt"))
+        elif kind == "tensorrt-rtx":
+            found.append(BuildTarget(kind="tensorrt-rtx", device=_rtx_device(device)))
+        else:
+            raise UsageError(
+                "unknown target", remedy="Use openvino, tensorrt or tensorrt-rtx:sm86,sm89.", target=word or text
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def _rtx_device(device: str) -> str:
+    if device not in RTX_DEVICES:
+        raise UsageError(
+            "TensorRT for RTX needs a compute capability that it builds for",
+            remedy=f"Use one of {', '.join(RTX_DEVICES)}, as in tensorrt-rtx:sm89.",
+            device=device or None,
+        )
+    return device
+
+
+def parse_precision(text: str) -> Wanted:
+    """Read `--precision`.
+
+    Raises:
+        UsageError: none of fp32, fp16, int8, auto.
+    """
+    if text not in get_args(Wanted):
+        raise UsageError("unknown precision", remedy="Use fp32, fp16, int8 or auto.", precision=text)
+    return cast(Wanted, text)
