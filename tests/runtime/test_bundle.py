@@ -166,6 +166,7 @@ def test_what_is_no_bundle_at_all_has_one_line_and_a_code(tmp_path: Path) -> Non
     folder.mkdir()
     text.write_text("<html>not found</html>" * 100)
     (tmp_path / "empty").touch()
+    held = len(list(Path("/proc/self/fd").iterdir()))
     for path, code in (
         (tmp_path / "missing", 66),
         (text / "below", 66),
@@ -181,3 +182,4 @@ def test_what_is_no_bundle_at_all_has_one_line_and_a_code(tmp_path: Path) -> Non
             open_bundle(path)
         assert caught.value.exit_code == code, path
         assert "\n" not in str(caught.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == held

@@ -26,7 +26,7 @@ from cutline.engine.keys import sign
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BundleError, TrustError
-from cutline.runtime.manifest import encode
+from cutline.runtime.manifest import MAX_MANIFEST_BYTES, encode
 from cutline.runtime.trust import KeyRing
 
 ARCHIVES = 1000
@@ -350,6 +350,21 @@ def test_hostile_archives_are_refused_and_leave_no_trace(
     assert sorted(tmp_path.rglob("*")) == before
     assert open_descriptors() == held
     os.close(fd)
+
+
+def test_a_sound_bundle_with_a_manifest_over_the_limit_is_refused(
+    forger: Callable[[int], Forger], ring: KeyRing, tmp_path: Path
+) -> None:
+    """All else about these two is right, so it is the limit that refuses the second."""
+    forging, archive = forger(1), tmp_path / "a.cutline"
+    room = MAX_MANIFEST_BYTES - len(msgspec.json.encode(forging.manifest(provenance={"a": ""})))
+    for length in (room, room + 1):
+        text = msgspec.json.encode(forging.manifest(provenance={"a": "x" * length}), order="sorted")
+        archive.write_bytes(forge(forging.pieces(text)))
+        if length == room:
+            open_bundle(archive, keys=ring, allow_unsigned=True).close()
+    with pytest.raises(BundleError, match=r"manifest\.json is too large"):
+        open_bundle(archive, keys=ring, allow_unsigned=True)
 
 
 def test_memory_stays_within_64_mib_whatever_is_declared(
