@@ -19,6 +19,7 @@ from cutline.runtime.sinks.recipes import Recipe
 __all__ = ["AudioCopy"]
 
 TIMEOUT_S = 10.0
+VIDEO_LEFT_S = 1
 READ_AHEAD_S = Fraction(2)  # how far into the source its audio streams are looked for
 USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # channels -> what they are when the source does not say
 
@@ -34,6 +35,7 @@ class AudioCopy:
         self.notices: list[str] = []
         self.must_wait = False  # the container's header needs something that only packets tell
         self._unusable = 0
+        self._video_s: Fraction | None = None  # how far the source's video was seen, in seconds
         self._source: InputContainer | None = None
         self._demuxed: Iterator[Any] = iter(())
         self._queue: deque[Any] = deque()  # read, but not yet due
@@ -48,11 +50,7 @@ class AudioCopy:
         if self._source is None or not self._source.streams.audio:
             return
         self._tracks = {stream.index: _Track(stream) for stream in self._source.streams.audio}
-        self._demuxed = self._source.demux(*self._source.streams.audio)
-        while any(track.first is None for track in self._tracks.values()) and (packet := self._read()) is not None:
-            self._queue.append(packet)
-            if (packet.dts - self._queue[0].dts) * packet.time_base > READ_AHEAD_S:
-                break
+        self._look_ahead(self._source)
         for index, track in list(self._tracks.items()):
             why = track.refusal(recipe, wait=False)
             if why is not None and track.refusal(recipe, wait=True) is None:
@@ -63,6 +61,18 @@ class AudioCopy:
                 continue
             track.target = track.add_to(output)
         self._queue = deque(packet for packet in self._queue if packet.stream_index in self._tracks)
+        if not self._tracks:
+            self._demuxed = iter(())
+
+    def _look_ahead(self, source: InputContainer) -> None:
+        """Find the first packet of every stream: containers want to know more than stream headers tell."""
+        video = source.streams.video[:1]
+        self._demuxed = source.demux(*source.streams.audio, *video)
+        start = max([Fraction(0), *(s.start_time * s.time_base for s in video if s.start_time and s.time_base)])
+        while any(track.first is None for track in self._tracks.values()) and self._read_one(start + READ_AHEAD_S):
+            first, newest = self._queue[0], self._queue[-1]
+            if newest.dts * newest.time_base - first.dts * first.time_base > READ_AHEAD_S:
+                break
 
     @property
     def codecs(self) -> list[str]:
@@ -84,19 +94,35 @@ class AudioCopy:
         self._unusable += len(self._queue) - len(kept)
         self._queue = deque(kept)
 
-    def until(self, seconds: Fraction | None) -> Iterator[Any]:
-        """Yield the packets that come before this time (None: all that are left), ready to be written."""
-        while True:
-            if not self._queue:
-                packet = self._read()
-                if packet is None:
-                    return
-                self._queue.append(packet)
-            if seconds is not None and self._queue[0].dts * self._queue[0].time_base >= seconds:
-                return
-            packet = self._queue.popleft()
-            packet.stream = self._tracks[packet.stream_index].target
-            yield packet
+    def until(self, seconds: Fraction) -> list[Any]:
+        """Return the packets that come before this time, ready to be written."""
+        due = []
+        while self._queue or self._read_one(seconds + READ_AHEAD_S):
+            if self._queue[0].dts * self._queue[0].time_base >= seconds:
+                break
+            due.append(self._ready(self._queue.popleft()))
+        return due
+
+    def rest(self, seconds: Fraction) -> list[Any]:
+        """Return what is left when the last frame ends at this time.
+
+        Where the source's video goes on for more than VIDEO_LEFT_S, the run ended before its source did, and the audio
+        ends with the last frame.
+        """
+        while self._read_one():
+            if self._video_s is not None and self._video_s > seconds + VIDEO_LEFT_S:
+                return self.until(seconds)
+        return [self._ready(packet) for packet in self._queue]
+
+    def _ready(self, packet: Any) -> Any:
+        packet.stream = self._tracks[packet.stream_index].target
+        return packet
+
+    def _read_one(self, horizon: Fraction | None = None) -> bool:
+        packet = self._read(horizon)
+        if packet is not None:
+            self._queue.append(packet)
+        return packet is not None
 
     def close(self) -> None:
         """Close the source; later calls do nothing."""
@@ -109,12 +135,22 @@ class AudioCopy:
             self._source.close()
             self._source = None
 
-    def _read(self) -> Any:
-        """Next packet whose time moves forward, as every container demands; None at the end."""
+    def _read(self, horizon: Fraction | None) -> Any:
+        """Next packet whose time moves forward, as every container demands.
+
+        None at the end, and when the source's video is past the horizon: audio that ended early is not searched for in
+        the whole rest of the file.
+        """
         try:
             for packet in self._demuxed:
+                if packet.size == 0:  # the demuxer's end marks
+                    continue
                 track = self._tracks.get(packet.stream_index)
-                if track is None or packet.size == 0:  # the demuxer's end marks are empty
+                if track is None:
+                    if packet.pts is not None:
+                        self._video_s = packet.pts * packet.time_base
+                        if horizon is not None and self._video_s > horizon:
+                            return None
                     continue
                 bare = track.take(packet)
                 if bare is None:

@@ -13,6 +13,8 @@ __all__ = ["FRAGMENT_S", "RECIPES", "Recipe"]
 # A killed process loses what is still in memory: a fragment and the frames inside the encoder. Together under 1 s.
 FRAGMENT_S = 0.5
 LOOK_AHEAD_S = 0.2
+PRORES_QUANTISER = 2
+FF_QP2LAMBDA = 118  # unit of FFmpeg's global_quality (avutil.h)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +67,20 @@ def _vp9(_options: SinkOptions, _rate: Fraction) -> dict[str, str]:
         "row-mt": "1",
         "lag-in-frames": "0",
         "auto-alt-ref": "0",  # libvpx codes no alpha with them
-        "crf": "24",
+        "crf": "15",
         "b": "0",
     }
 
 
 def _prores(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
-    return {"profile": "4444", "vendor": "apl0", "alpha_bits": "16" if options.transparent else "0"}
+    return {
+        "profile": "4444",
+        "vendor": "apl0",
+        "alpha_bits": "16" if options.transparent else "0",
+        # one quantiser for all: 27 core-ms per 1080p frame instead of 205 for the search by bit rate, at 64 dB
+        "flags": "+qscale",
+        "global_quality": str(PRORES_QUANTISER * FF_QP2LAMBDA),
+    }
 
 
 RECIPES = {

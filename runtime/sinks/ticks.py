@@ -22,7 +22,8 @@ class Ticks:
     def __init__(self, tick: Fraction, *, from_zero: bool) -> None:
         self.tick = tick
         self.moved = 0  # frames whose time stamp did not move forwards, and was moved
-        self.last: int | None = None
+        self._last: int | None = None
+        self._step = 1
         self._zero: Fraction | None = None if from_zero else Fraction(0)
 
     def take(self, time: Timestamp) -> int:
@@ -31,8 +32,15 @@ class Ticks:
         if self._zero is None:
             self._zero = seconds
         now = round((seconds - self._zero) / self.tick)
-        if self.last is not None and now <= self.last:
-            now = self.last + 1
-            self.moved += 1
-        self.last = now
+        if self._last is not None:
+            if now <= self._last:
+                now = self._last + 1
+                self.moved += 1
+            self._step = now - self._last
+        self._last = now
         return now
+
+    @property
+    def end(self) -> Fraction:
+        """When the last frame ends, in seconds, if it is shown as long as the one before."""
+        return ((self._last or 0) + self._step) * self.tick

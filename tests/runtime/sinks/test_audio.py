@@ -1,0 +1,162 @@
+"""The source's sound is copied, packet by packet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutline.runtime.sinks import open_sink
+
+
+def with_sound(clip: Any, source: Path, count: int = 30, **changes: Any) -> Any:
+    return clip(count=count, changes={"source_uri": str(source), **changes})
+
+
+def payload(packets: list[tuple[float, bytes]]) -> list[bytes]:
+    return [data for _, data in packets]
+
+
+def times(packets: list[tuple[float, bytes]]) -> list[float]:
+    return [time for time, _ in packets]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "output"),
+    [
+        ("in.mp4", "aac", "out.mp4"),
+        ("in.mp4", "aac", "out.mkv"),
+        ("in.mp4", "aac", "out.mov"),
+        ("in.mkv", "aac", "out.mp4"),
+        ("in.mkv", "libopus", "out.mp4"),
+        ("in.mkv", "libopus", "out.webm"),
+        ("in.mkv", "ac3", "out.mp4"),
+        ("in.mov", "pcm_s16le", "out.mov"),
+        ("in.avi", "pcm_s16le", "out.mp4"),
+        ("in.avi", "mp2", "out.mkv"),
+    ],
+)
+def test_every_packet_is_copied_as_it_is(
+    clip: Any, store: Any, sounding: Any, listen: Any, tmp_path: Path, name: str, codec: str, output: str
+) -> None:
+    source = sounding(name, codec)
+    report = store(with_sound(clip, source), tmp_path / output)
+    sent, arrived = listen(source), listen(tmp_path / output)
+    assert payload(arrived) == payload(sent)
+    assert times(arrived) == pytest.approx(times(sent), abs=0.0011)
+    assert report["audio"] == [codec.removeprefix("lib")]
+    assert report["notices"] == []
+
+
+def test_broadcast_aac_loses_only_its_transport_headers(
+    clip: Any, store: Any, sounding: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.ts", "aac")
+    for output in ("out.mp4", "out.mkv"):
+        report = store(with_sound(clip, source), tmp_path / output)
+        sent, arrived = listen(source), listen(tmp_path / output)
+        assert payload(arrived) == [data[7:] for data in payload(sent)]  # ADTS headers are 7 bytes
+        assert times(arrived) == pytest.approx(times(sent), abs=0.0011)
+        assert report["notices"] == []
+
+
+def test_picture_and_sound_keep_their_distance_when_the_sound_starts_before_zero(
+    clip: Any, store: Any, sounding: Any, listen: Any, read: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac")
+    assert times(listen(source))[0] < 0  # the decoder's run-in
+    made = with_sound(clip, source)
+    store(made, tmp_path / "out.mp4")
+    assert [frame.pts for frame in read(tmp_path / "out.mp4")] == made.pts
+    assert times(listen(tmp_path / "out.mp4")) == pytest.approx(times(listen(source)), abs=1e-6)
+
+
+def test_sound_that_the_container_cannot_hold_is_told_in_one_line(
+    clip: Any, store: Any, sounding: Any, read: Any, tmp_path: Path
+) -> None:
+    report = store(with_sound(clip, sounding("in.mp4", "aac")), tmp_path / "out.webm")
+    assert len(report["notices"]) == 1
+    assert "the audio (aac) is left out, VP9 in WebM cannot hold it" in report["notices"][0]
+    assert report["audio"] == []
+    assert len(read(tmp_path / "out.webm")) == 30
+
+
+def test_sound_longer_than_the_picture_is_kept_to_its_end(
+    clip: Any, store: Any, sounding: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac", seconds=1, sound_s=3)
+    store(with_sound(clip, source), tmp_path / "out.mp4")
+    assert payload(listen(tmp_path / "out.mp4")) == payload(listen(source))
+
+
+def test_sound_ends_with_the_picture_when_only_part_of_the_source_was_wanted(
+    clip: Any, store: Any, sounding: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac", seconds=4)
+    store(with_sound(clip, source, count=30), tmp_path / "out.mp4")
+    arrived = listen(tmp_path / "out.mp4")
+    assert times(arrived)[-1] == pytest.approx(1.0, abs=0.04)
+    assert payload(arrived) == payload(listen(source))[: len(arrived)]
+
+
+def test_sound_ends_with_the_picture_when_the_run_was_interrupted(
+    clip: Any, sounding: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac", seconds=2)
+    made = with_sound(clip, source, count=60)
+    sink = open_sink(str(tmp_path / "out.mp4"), made.info)
+    for index in range(30):
+        sink.write(made.frame(index))
+    sink.close(complete=False)
+    assert times(listen(tmp_path / "out.mp4"))[-1] == pytest.approx(1.0, abs=0.04)
+
+
+def test_sound_that_ends_early_does_not_hold_the_picture_back(
+    clip: Any, sounding: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac", seconds=4, sound_s=0.5)
+    made = with_sound(clip, source, count=120)
+    sink = open_sink(str(tmp_path / "out.mp4"), made.info)
+    for index in range(100):
+        sink.write(made.frame(index))
+    written = sink.report()["bytes"]
+    sink.close(complete=True)
+    assert isinstance(written, int)
+    assert written > 0.6 * (tmp_path / "out.mp4").stat().st_size
+    assert payload(listen(tmp_path / "out.mp4")) == payload(listen(source))
+
+
+def test_a_truncated_source_gives_the_sound_that_is_there(
+    clip: Any, store: Any, sounding: Any, listen: Any, read: Any, tmp_path: Path
+) -> None:
+    whole = sounding("in.ts", "aac", seconds=2)
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 5])
+    store(with_sound(clip, cut, count=20), tmp_path / "out.mp4")
+    arrived = payload(listen(tmp_path / "out.mp4"))
+    assert len(arrived) > 5
+    assert arrived[:-1] == [data[7:] for data in payload(listen(whole))][: len(arrived) - 1]
+    assert len(read(tmp_path / "out.mp4")) == 20
+
+
+def test_a_source_that_has_gone_is_told_and_the_picture_goes_on(
+    clip: Any, store: Any, read: Any, tmp_path: Path
+) -> None:
+    report = store(with_sound(clip, tmp_path / "gone.mp4"), tmp_path / "out.mp4")
+    assert "the audio could not be read" in report["notices"][0]
+    assert len(read(tmp_path / "out.mp4")) == 30
+
+
+def test_the_sound_of_a_live_source_is_told_to_be_missing(clip: Any, store: Any, sounding: Any, tmp_path: Path) -> None:
+    made = with_sound(clip, sounding("in.mp4", "aac"), live=True)
+    assert store(made, tmp_path / "out.mp4")["notices"] == ["the audio of a live source is not stored"]
+
+
+def test_a_silent_source_is_nothing_to_tell(clip: Any, store: Any, tmp_path: Path) -> None:
+    store(clip(count=5), tmp_path / "silent.mp4")
+    made = replace(clip(count=5), changes={"source_uri": str(tmp_path / "silent.mp4")})
+    report = store(made, tmp_path / "out.mp4")
+    assert report["notices"] == []
+    assert report["audio"] == []
