@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cutline.runtime.errors import InternalError, NoInputError
+from cutline.tools.train.augment import AugmentOptions
+from cutline.tools.train.data import Feed, FeedOptions
+
+OPTIONS = FeedOptions(width=64, height=32, capacity=8, first=4, uses=1, makers=2)
+AUGMENT = AugmentOptions(width=32, height=32)
+
+
+def test_a_seed_decides_every_batch_while_the_pool_is_renewed() -> None:
+    def batches() -> list[np.ndarray]:
+        feed = Feed(OPTIONS)
+        try:
+            return [feed.batch(step, 2, AUGMENT).frame for step in range(8)]  # 16 new composites through 8 slots
+        finally:
+            feed.close()
+            feed.close()
+
+    for one, two in zip(batches(), batches(), strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_twins_share_the_matte_and_close_leaves_nothing_behind() -> None:
+    feed = Feed(OPTIONS)
+    batch = feed.batch(5, 4, AUGMENT)
+    assert batch.twins
+    assert np.array_equal(batch.alpha[:2], batch.alpha[2:])
+    assert not np.array_equal(batch.frame[:2], batch.frame[2:])
+    feed.close()
+    assert not feed._folder.exists()
+
+
+def test_dead_makers_are_an_error_and_no_endless_wait() -> None:
+    feed = Feed(OPTIONS)
+    for process in feed._makers:
+        process.terminate()
+        process.join()
+    with pytest.raises(InternalError, match="ended"):
+        feed.batch(10_000, 2, AUGMENT)
+    feed.close()
+
+
+def test_a_missing_folder_is_reported_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(NoInputError):
+        Feed(FeedOptions(products=tmp_path / "none"))

@@ -1,0 +1,103 @@
+"""Checkpoints that survive a kill and a full disk: written beside, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cutline.runtime.errors import BadInputError, ContractError, StorageError
+from cutline.tools.train.networks import CutNet, NetworkShape
+
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """All that training needs to go on, and all that export needs. Tensors are on the CPU."""
+
+    step: int  # steps done
+    seed: int
+    shape: NetworkShape
+    norm: bool
+    network: dict[str, Any]
+    average: dict[str, Any]  # exponential moving average of the weights: what is exported
+    optimiser: dict[str, Any]
+    losses: tuple[float, ...]  # one per step
+
+    def averaged(self) -> CutNet:
+        """The network with its averaged weights, in evaluation mode."""
+        network = CutNet(self.shape, norm=self.norm)
+        network.load_state_dict(self.average)
+        return network.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the file completely beside `path`, then rename: what was there is intact until the new one is whole.
+
+    Raises:
+        StorageError: the disk is full or writing failed; the last checkpoint is untouched.
+    """
+    part = path.with_name(path.name + ".part")
+    plain = {
+        "schema": _SCHEMA,
+        "step": checkpoint.step,
+        "seed": checkpoint.seed,
+        "shape": asdict(checkpoint.shape),
+        "norm": checkpoint.norm,
+        "network": checkpoint.network,
+        "average": checkpoint.average,
+        "optimiser": checkpoint.optimiser,
+        "losses": list(checkpoint.losses),
+    }
+    try:
+        with part.open("wb") as file:
+            torch.save(plain, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns a short write into a RuntimeError
+        part.unlink(missing_ok=True)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        raise StorageError(
+            "the disk is full; the checkpoint was not saved" if full else f"the checkpoint was not saved: {error}",
+            remedy="Free some space and repeat the command: it goes on from the last checkpoint.",
+            path=str(path),
+        ) from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; it can hold numbers and tensors only, never code.
+
+    Raises:
+        BadInputError: the file is damaged, or no checkpoint.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if found.pop("schema") != _SCHEMA:
+            raise ValueError("another version wrote it")
+        shape: dict[str, Any] = found.pop("shape")
+        losses = tuple(found.pop("losses"))
+        return Checkpoint(shape=NetworkShape(**shape), losses=losses, **found)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+        ContractError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(
+            f"the checkpoint cannot be read: {reason}", remedy="Delete it to start again.", path=str(path)
+        ) from error

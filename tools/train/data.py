@@ -1,0 +1,185 @@
+"""Batches out of a pool that is renewed while it is read, so that a seed still decides every one of them.
+
+Composite number k is made from seed k alone and lives in slot k mod capacity. A step reads numbers from a window that
+only the step decides; the makers fill the slots ahead of the window and wait when they are a whole pool ahead. So who
+is faster changes how long a step takes, and never what it sees.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.runtime.errors import CutlineError, InternalError
+from cutline.tools.scenes import Sampler
+from cutline.tools.train.augment import AugmentOptions, augment
+from cutline.tools.train.pool import Composite, create_pool, open_pool
+
+__all__ = ["Batch", "Feed", "FeedOptions"]
+
+Maker = Callable[[int], Composite]
+_PATIENCE_S = 180.0  # without one new composite: the makers hang
+_NAP_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """frame, plate uint8[N, H, W, 3], alpha uint8[N, H, W]; `twins`: the second half shows the first half's shots."""
+
+    frame: NDArray[np.uint8]
+    plate: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+    twins: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedOptions:
+    """Where composites come from and how they are used."""
+
+    products: Path | None = None
+    scenes: Path | None = None
+    width: int = 512  # of a stored composite, pixels
+    height: int = 288
+    seed: int = 0
+    capacity: int = 1024  # composites in the pool, 1 MB each at 512x288
+    first: int = 192  # composites that must be there before the first step
+    uses: int = 8  # how often each composite is used, on average
+    makers: int = 1  # processes
+    twins_every: int = 6  # every so many steps shows its shots twice, for the temporal loss
+
+
+@final
+class Feed:
+    """Owns a pool in a temporary folder and the processes that fill it, until close()."""
+
+    def __init__(self, options: FeedOptions, make: Callable[[FeedOptions], Maker] | None = None) -> None:
+        """Start the makers; `make` builds what turns a number into a composite, in each of their processes."""
+        self.options = options
+        make = make or composite_maker
+        make(options)  # a missing folder is reported here, not by a process that nobody sees
+        context = multiprocessing.get_context("spawn")
+        self._goal: Synchronized[int] = context.Value("q", options.capacity)
+        self._folder = Path(tempfile.mkdtemp(prefix="cutline-train-"))
+        self._drawn, self._makers = 0, list[BaseProcess]()
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._pool = create_pool(
+                self._folder / "pool", capacity=options.capacity, width=options.width, height=options.height
+            )
+            undo.callback(self._pool.close)
+            for index in range(options.makers):
+                work = partial(_produce, self._folder / "pool", options, make, index, self._goal, os.getpid())
+                process = context.Process(target=work, daemon=True, name=f"cutline-maker-{index}")
+                process.start()
+                undo.callback(_stop, process)
+                self._makers.append(process)
+            self._owned = undo.pop_all()
+
+    def batch(self, step: int, size: int, augmentation: AugmentOptions) -> Batch:
+        """Draw the batch of this step: `size` pictures of the size that `augmentation` names.
+
+        Raises:
+            InternalError: the makers died or hang.
+        """
+        options = self.options
+        random = np.random.default_rng([options.seed, step])
+        twins = step % options.twins_every == options.twins_every - 1 and size % 2 == 0
+        newest = options.first + step * size // options.uses
+        oldest = max(0, newest - options.capacity // 2)
+        with self._goal.get_lock():
+            self._goal.value = max(self._goal.value, oldest + options.capacity)
+        numbers = random.integers(oldest, newest, size // 2 if twins else size)
+        seeds = random.integers(0, 2**31, len(numbers))
+        frames, plates, alphas = [], [], []
+        for draw in range(2 if twins else 1):
+            for number, seed in zip(numbers, seeds, strict=True):
+                look, noise = np.random.default_rng(seed), np.random.default_rng([seed, draw])
+                varied = augment(self._composite(int(number)), augmentation, look, noise)
+                frames.append(varied.frame)
+                plates.append(varied.plate)
+                alphas.append(varied.alpha)
+        return Batch(np.stack(frames), np.stack(plates), np.stack(alphas), twins)
+
+    def close(self) -> None:
+        """Stop the makers and delete the pool; later calls do nothing."""
+        self._owned.close()
+
+    def _composite(self, number: int) -> Composite:
+        """Composite `number`, waiting until it is there."""
+        pool, capacity = self._pool, self.options.capacity
+        patience = time.monotonic() + _PATIENCE_S
+        while True:
+            if pool.round(number % capacity) == number // capacity + 1:
+                composite = pool.get(number % capacity)
+                if composite is not None:
+                    return composite
+            dead = [p.name for p in self._makers if not p.is_alive()]
+            if dead or time.monotonic() > patience:
+                why = f"{', '.join(dead)} ended" if dead else "nothing came for three minutes"
+                raise InternalError(
+                    f"no more training pictures: {why}", remedy="Read the messages above; resume with the same command."
+                )
+            time.sleep(_NAP_S)
+
+
+def composite_maker(options: FeedOptions) -> Maker:
+    """What makes composite k: a random still of the training split, with the user's goods and places if they are given.
+
+    Raises:
+        NoInputError: a folder is missing.
+        BadInputError: a folder holds nothing usable.
+    """
+    sampler = Sampler(options.width, options.height, "train", products=options.products, scenes=options.scenes)
+    first = options.seed << 32
+
+    def make(number: int) -> Composite:
+        shot = sampler.shot(first + number)
+        return Composite(shot.rgb, shot.plate, np.rint(shot.alpha * 255).astype(np.uint8))
+
+    return make
+
+
+def _produce(
+    folder: Path,
+    options: FeedOptions,
+    make: Callable[[FeedOptions], Maker],
+    index: int,
+    goal: Synchronized[int],
+    parent: int,
+) -> None:
+    """Make every `options.makers`-th composite, never more than the pool can hold ahead of the reader."""
+    cv2.setNumThreads(1)
+    try:
+        pool, composite = open_pool(folder), make(options)
+        number = index
+        while os.getppid() == parent:  # a killed trainer leaves no makers behind
+            if number >= goal.value:
+                time.sleep(_NAP_S)
+                continue
+            pool.put(number % options.capacity, composite(number))
+            number += options.makers
+    except CutlineError as error:
+        raise SystemExit(f"{error}") from error
+    except KeyboardInterrupt:
+        return
+
+
+def _stop(process: BaseProcess) -> None:
+    process.terminate()
+    process.join()
+    process.close()
