@@ -71,6 +71,8 @@ class Camera:
         self.settings, self.width, self.height = settings, width, height
         self._split, self._seed = split, seed
         self._plate: F32 | None = None
+        self._behind: F32 | None = None  # the background that _soft is the blurred copy of
+        self._soft: F32 = np.empty((0, 0, 3), np.float32)
         rng = generator(split, "camera", seed)
         self._phases = rng.uniform(0, 2 * np.pi, 6)
         x = np.linspace(-1, 1, width, dtype=np.float32)
@@ -96,14 +98,19 @@ class Camera:
         factors: F32 = cv2.merge([fall * np.float32(red), fall * np.float32(green), fall * np.float32(blue)])
         return factors
 
+    def picture(self, canvas: Canvas, index: int, seconds: float) -> U8:
+        """Photograph a finished canvas; return rgb alone."""
+        (colour,) = self._through_lens(canvas, canvas.colour)
+        return self._develop(
+            cv2.multiply(colour, self.gains(seconds)), generator(self._split, "frame", self._seed, index)
+        )
+
     def take(self, canvas: Canvas, index: int, seconds: float) -> tuple[U8, U8, F32]:
         """Photograph a finished canvas; return rgb, straight foreground and alpha.
 
         The lens blurs colour and alpha alike, so the three still agree.
         """
-        colour, over, alpha = canvas.colour, canvas.over, canvas.alpha
-        if self.settings.softness > _SHARP:
-            colour, over, alpha = (self._blurred(plane) for plane in (colour, over, alpha))
+        colour, over, alpha = self._through_lens(canvas, canvas.colour, canvas.over, canvas.alpha)
         gains = self.gains(seconds)
         rgb = self._develop(cv2.multiply(colour, gains), generator(self._split, "frame", self._seed, index))
         alpha = np.where(alpha < 1 / 1024, np.float32(0), np.where(alpha > 1 - 1 / 1024, np.float32(1), alpha))
@@ -111,6 +118,28 @@ class Camera:
         weight[alpha == 0] = 0
         straight = cv2.multiply(cv2.multiply(over, gains), cv2.merge([weight] * 3))
         return rgb, cv2.convertScaleAbs(straight), alpha
+
+    def _through_lens(self, canvas: Canvas, *planes: F32) -> list[F32]:
+        """Blur the planes of a canvas (the first is its colour) where anything was put; the place around it is blurred once."""
+        sigma = self.settings.softness
+        if sigma <= _SHARP:
+            return list(planes)
+        if self._behind is not canvas.background:
+            self._behind, self._soft = canvas.background, cv2.GaussianBlur(canvas.background, (0, 0), sigma)
+        top, bottom, left, right = canvas.touched
+        reach = int(np.ceil(4 * sigma)) + 1
+        outer = (slice(max(0, top - 2 * reach), bottom + 2 * reach), slice(max(0, left - 2 * reach), right + 2 * reach))
+        inner = (slice(max(0, top - reach), bottom + reach), slice(max(0, left - reach), right + reach))
+        shift = (inner[0].start - outer[0].start, inner[1].start - outer[1].start)
+        blurred = []
+        for number, plane in enumerate(planes):
+            whole = self._soft.copy() if number == 0 else np.zeros_like(plane)
+            if bottom > top:
+                part = cv2.GaussianBlur(plane[outer], (0, 0), sigma)[shift[0] :, shift[1] :]
+                target = whole[inner]
+                target[...] = part[: target.shape[0], : target.shape[1]]
+            blurred.append(whole)
+        return blurred
 
     def take_plate(self, background: F32, index: int) -> U8:
         """Photograph the empty scene at some other time than any frame; frames `index` differ in their noise alone."""
@@ -120,14 +149,9 @@ class Camera:
             moved = shifted(background, dx, dy) if settings.shake > 0 else background
             aged = 1 + settings.aged * rng.uniform(-1, 1, 4)
             tint = (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
-            self._plate = self._blurred(moved) * (self.gains(float(rng.uniform(1000, 2000))) * tint)
+            soft = cv2.GaussianBlur(moved, (0, 0), settings.softness) if settings.softness > _SHARP else moved
+            self._plate = soft * (self.gains(float(rng.uniform(1000, 2000))) * tint)
         return self._develop(self._plate, generator(self._split, "plate", self._seed, index))
-
-    def _blurred(self, plane: F32) -> F32:
-        if self.settings.softness <= _SHARP:
-            return plane
-        soft: F32 = cv2.GaussianBlur(plane, (0, 0), self.settings.softness)
-        return soft
 
     def _develop(self, picture: F32, rng: np.random.Generator) -> U8:
         """Noise, 8 bits, compression."""

@@ -43,6 +43,8 @@ class Canvas:
         self.over: F32 = np.zeros_like(background)
         self.alpha: F32 = np.zeros((self.height, self.width), np.float32)
         self.items: U8 = np.zeros((self.height, self.width), np.uint8)
+        self.background = background  # as it was before anything was put there
+        self.touched = (self.height, 0, self.width, 0)  # top, bottom, left, right of all that differs from it
 
     def put(
         self,
@@ -63,38 +65,39 @@ class Canvas:
             motion: way during the exposure, pixels.
             defocus: sigma of the blur, pixels.
         """
-        warped = self._warp(sprite, matrix, max(abs(motion[0]), abs(motion[1])) / 2 + 3 * defocus)
+        reach = max(abs(motion[0]), abs(motion[1]))
+        warped = self._warp(sprite, matrix, reach / 2 + 3 * defocus)
         if warped is None:
             return
         rows, columns, rgba, optics = warped
-        if max(abs(motion[0]), abs(motion[1])) > 0.5:
+        if reach > 0.5:
             rgba = cv2.filter2D(rgba, -1, streak(*motion))
         if defocus > 0.2:
             rgba = cv2.GaussianBlur(rgba, (0, 0), defocus)
-        alpha = np.ascontiguousarray(rgba[..., 3])
-        own = rgba[..., :3] if light is None else rgba[..., :3] * light
-        rest = (1.0 - alpha)[..., None]
-        if optics is None:
-            behind, behind_over, behind_alpha = (
-                self.colour[rows, columns],
-                self.over[rows, columns],
-                self.alpha[rows, columns],
+        red, green, blue, alpha = cv2.split(rgba)
+        if light is not None:  # light may not make a colour brighter than white: premultiplied colour is at most alpha
+            red, green, blue = (
+                cv2.min(plane * part, alpha) for plane, part in zip((red, green, blue), light, strict=True)
             )
-        else:
+        own = cv2.merge([red, green, blue])
+        rest = 1.0 - alpha
+        rests = cv2.merge([rest, rest, rest])
+        seen = (self.colour[rows, columns], self.over[rows, columns], self.alpha[rows, columns])
+        if optics is not None:
             filtering, map_x, map_y = optics
-            behind, behind_over, behind_alpha = (
+            seen = tuple(
                 cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
                 for plane in (self.colour, self.over, self.alpha)
             )
-            own = own * (1.0 - filtering + filtering * behind)
-        own = np.minimum(own, alpha[..., None])  # light may not make a colour brighter than white
-        self.colour[rows, columns] = own + rest * behind
-        self.over[rows, columns] = own + rest * behind_over
-        self.alpha[rows, columns] = alpha + rest[..., 0] * behind_alpha
+            own = own * (1.0 - filtering + filtering * seen[0])
+        self.colour[rows, columns] = cv2.add(cv2.multiply(rests, seen[0]), own)
+        self.over[rows, columns] = cv2.add(cv2.multiply(rests, seen[1]), own)
+        self.alpha[rows, columns] = cv2.add(cv2.multiply(rest, np.ascontiguousarray(seen[2])), alpha)
         self.items[rows, columns][alpha > _COVERED] = item
+        self._touch(rows, columns)
 
-    def shade(self, sprite: Sprite, matrix: F32, strength: float, softness: float, *, on_goods: bool = False) -> None:
-        """Darken all that is there (goods alone if `on_goods`) by the sprite's shadow, laid down by `matrix` and blurred by `softness` pixels.
+    def shade(self, sprite: Sprite, matrix: F32, strength: float, softness: float, *, on_item: int = 0) -> None:
+        """Darken all that is there (one item alone if `on_item`) by the sprite's shadow, laid down by `matrix` and blurred by `softness` pixels.
 
         The shadow belongs to what it falls on: alpha does not change.
         """
@@ -112,11 +115,14 @@ class Canvas:
             top, left = rows.start * step, columns.start * step
             mask = mask[: self.height - top, : self.width - left]
             rows, columns = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
-        if on_goods:
-            mask = mask * self.alpha[rows, columns]
-        factor = (1.0 - strength * mask)[..., None]
-        self.colour[rows, columns] *= factor
-        self.over[rows, columns] *= factor
+        if on_item:
+            mask = mask * (self.items[rows, columns] == on_item)
+        factor = 1.0 - np.float32(strength) * mask
+        factors = cv2.merge([factor, factor, factor])
+        self.colour[rows, columns] = cv2.multiply(self.colour[rows, columns], factors)
+        if self.alpha[rows, columns].any():
+            self.over[rows, columns] = cv2.multiply(self.over[rows, columns], factors)
+        self._touch(rows, columns)
 
     def mirror(self, sprite: Sprite, matrix: F32, strength: float, softness: float, fade: float) -> None:
         """Add the sprite's reflection on glossy ground, weaker with depth (gone after `fade` pixels); alpha stays as it is."""
@@ -131,6 +137,16 @@ class Canvas:
         rgba = rgba * (strength * depth)[:, None, None]
         seen = (1.0 - self.alpha[rows, columns])[..., None]
         self.colour[rows, columns] += seen * (rgba[..., :3] - rgba[..., 3:] * self.colour[rows, columns])
+        self._touch(rows, columns)
+
+    def _touch(self, rows: slice, columns: slice) -> None:
+        top, bottom, left, right = self.touched
+        self.touched = (
+            min(top, rows.start),
+            max(bottom, rows.stop),
+            min(left, columns.start),
+            max(right, columns.stop),
+        )
 
     def _warp(
         self, sprite: Sprite, matrix: F32, reach: float, *, width: int | None = None, height: int | None = None

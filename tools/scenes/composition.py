@@ -12,8 +12,9 @@ import numpy as np
 
 from cutline.tools.scenes.camera import Camera, draw_settings, shifted
 from cutline.tools.scenes.canvas import Canvas
+from cutline.tools.scenes.ground import draw_ground, stand
 from cutline.tools.scenes.hand import Hand
-from cutline.tools.scenes.held import Layer, chained, hold
+from cutline.tools.scenes.held import Layer, alone, chained, group_tags, hold, lay
 from cutline.tools.scenes.seeds import Split, generator
 from cutline.tools.scenes.shot import F32, U8, Shot
 from cutline.tools.scenes.sprite import Sprite, place
@@ -72,15 +73,14 @@ class Composition:
         rng = generator(split, "composition", seed)
         self._backdrop, self._shutter = backdrop, float(rng.uniform(0, 0.6)) / _FPS
         self._camera = Camera(draw_settings(rng, self.width), self.width, self.height, split, seed)
-        self._shadow = (float(rng.uniform(0.1, 0.6)), float(rng.uniform(-0.8, 0.8)), float(rng.uniform(0.02, 0.15)))
-        self._glossy = float(rng.uniform(0.05, 0.4)) if rng.random() < 0.25 else 0.0
+        self._ground = draw_ground(rng)
         count = int(rng.choice([0, 1, 2, 3], p=[0.05, 0.5, 0.3, 0.15]))
         light = self._light(rng)
         self._tags = tags
         actors = []
         for number in range(count):
             sprite = sprites[int(rng.integers(len(sprites)))]
-            layers = [Layer(sprite, np.array([[1, 0, 0], [0, 1, 0]], np.float32), False)]
+            layers = alone(sprite)
             if hands and rng.random() < 0.35:
                 layers = hold(sprite, hands[int(rng.integers(len(hands)))], left=bool(rng.random() < 0.5))
             actors.append(self._actor(rng, layers, sprite, 2 * number + 1, count, light))
@@ -138,13 +138,10 @@ class Composition:
         dx, dy = self._camera.sway(seconds)
         still = dx == 0 and dy == 0
         canvas = Canvas(self._backdrop if still else shifted(self._backdrop, dx, dy))
-        item_tags = {}
+        item_tags: dict[int, frozenset[str]] = {}
         for actor in self._actors:
             self._lay(canvas, actor, seconds, dx, dy)
-            held = frozenset({"hand-held"}) if len(actor.layers) > 1 else frozenset()
-            item_tags[actor.item] = actor.sprite.tags | held
-            if held:
-                item_tags[actor.item + 1] = frozenset({"opaque", "hand", "hand-held"})
+            item_tags.update(group_tags(actor.layers, actor.item))
         rgb, foreground, alpha = self._camera.take(canvas, index, seconds)
         plate = self._camera.take_plate(self._backdrop, index)
         return finished(rgb, foreground, alpha, plate, canvas.items, item_tags, self._tags)
@@ -157,39 +154,17 @@ class Composition:
         motion = ((x - before[0]) * unit, (y - before[1]) * unit)
         high = actor.height * unit
         matrix = place(sprite, x * unit + dx, y * unit + dy, high, turn=turn, squeeze=actor.squeeze, foot=actor.stands)
-        strength, lean, softness = self._shadow
+        ground = self._ground
         if actor.stands:
-            flat = place(sprite, x * unit + dx, y * unit + dy, high, squeeze=actor.squeeze, foot=True)
-            shadow = flat.copy()
-            shadow[0, 1] -= lean * shadow[1, 1]
-            shadow[1, 1] *= 0.35
-            foot = sprite.height - 2.5
-            shadow[:, 2] += (flat[:, 1] - shadow[:, 1]) * foot
-            canvas.shade(sprite, shadow, strength, softness * high)
-            if self._glossy:
-                upside = flat.copy()
-                upside[1, 1] *= -1
-                upside[1, 2] += 2 * flat[1, 1] * foot
-                canvas.mirror(sprite, upside, self._glossy, 0.01 * high, 0.5 * high)
-        elif strength > 0.3:
+            stand(canvas, sprite, matrix, ground)
+        elif ground.shadow > 0.3:
             cast = matrix.copy()
-            cast[:, 2] += (lean * 0.4 * high, 0.2 * high)
+            cast[:, 2] += (ground.lean * 0.4 * high, 0.2 * high)
             for layer in actor.layers[:2]:
-                canvas.shade(layer.sprite, chained(cast, layer.matrix), strength * 0.5, softness * 1.5 * high)
-        for layer in actor.layers:
-            item = actor.item + 1 if layer.is_hand else actor.item
-            if layer.is_hand and layer is actor.layers[-1]:  # fingers shade what they touch
-                touch = chained(matrix, layer.matrix)
-                touch[1, 2] += 0.02 * high
-                canvas.shade(layer.sprite, touch, 0.5, 0.02 * high, on_goods=True)
-            canvas.put(
-                layer.sprite,
-                chained(matrix, layer.matrix),
-                item,
-                light=actor.light,
-                motion=motion,
-                defocus=actor.defocus,
-            )
+                canvas.shade(
+                    layer.sprite, chained(cast, layer.matrix), ground.shadow * 0.5, ground.softness * 1.5 * high
+                )
+        lay(canvas, actor.layers, matrix, actor.item, light=actor.light, motion=motion, defocus=actor.defocus)
 
 
 def finished(

@@ -12,7 +12,7 @@ import numpy as np
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.relief import Capsule, Relief, normals
 from cutline.tools.scenes.shot import F32
-from cutline.tools.scenes.sprite import MARGIN, Sprite
+from cutline.tools.scenes.sprite import MARGIN, Sprite, cropped
 from cutline.tools.scenes.textures import cloud, colour
 
 __all__ = ["GRIPS", "Grip", "Hand", "draw_hand"]
@@ -38,13 +38,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """Owns the two halves of a hand: what is behind the product and what is before it, in the same pixels.
+    """Owns the two halves of a hand: what is behind the product and what is before it.
 
-    anchor is the grip's origin in sprite pixels; unit is the palm's width there.
+    anchor is the grip's origin in the pixels of back; unit is the palm's width there.
     """
 
     back: Sprite
     front: Sprite
+    offset: tuple[int, int]  # of front's corner in the pixels of back
     anchor: tuple[float, float]
     unit: float
     half_width: float
@@ -230,13 +231,15 @@ def draw_hand(rng: np.random.Generator, grip: Grip, half_width: float, unit: flo
     _sleeve(rng, skin, whole, relief.heights, moved(arm), lamps, unit)
     tags = ("opaque", "hand-held")
     anchor = (-left * unit + MARGIN, -top * unit + MARGIN)
+    front, offset = cropped(Sprite.from_straight(skin, before, tags))
     return Hand(
-        Sprite.from_straight(skin, whole, tags),
-        Sprite.from_straight(skin, before, tags),
-        anchor,
-        unit,
-        half_width,
-        grip,
+        back=Sprite.from_straight(skin, whole, tags),
+        front=front,
+        offset=offset,
+        anchor=anchor,
+        unit=unit,
+        half_width=half_width,
+        grip=grip,
     )
 
 

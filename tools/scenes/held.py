@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.hand import Hand
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import MARGIN, Sprite
 
-__all__ = ["Layer", "chained", "hold"]
+__all__ = ["Layer", "alone", "chained", "group_tags", "hold", "lay"]
 
 _GRIP_ROW = {"palm behind": 0.55, "fingers before": 0.55, "from above": 0.07, "from below": 0.97}
 
@@ -53,4 +55,42 @@ def hold(sprite: Sprite, hand: Hand, *, left: bool = False) -> list[Layer]:
     side = -scale if left else scale
     matrix = np.array([[side, 0, middle - side * hand.anchor[0]], [0, scale, row - scale * hand.anchor[1]]], np.float32)
     own = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-    return [Layer(hand.back, matrix, True), Layer(sprite, own, False), Layer(hand.front, matrix, True)]
+    part = np.array([[1, 0, hand.offset[0]], [0, 1, hand.offset[1]]], np.float32)
+    return [Layer(hand.back, matrix, True), Layer(sprite, own, False), Layer(hand.front, chained(matrix, part), True)]
+
+
+def alone(sprite: Sprite) -> list[Layer]:
+    """Return the group of a product that nobody holds."""
+    return [Layer(sprite, np.array([[1, 0, 0], [0, 1, 0]], np.float32), False)]
+
+
+def lay(
+    canvas: Canvas,
+    layers: Sequence[Layer],
+    matrix: F32,
+    item: int,
+    *,
+    light: F32 | None = None,
+    motion: tuple[float, float] = (0.0, 0.0),
+    defocus: float = 0.0,
+) -> None:
+    """Put a group onto the canvas, `matrix` from its product's pixels to the frame's; a hand gets the id after `item`."""
+    product = next(layer.sprite for layer in layers if not layer.is_hand)
+    reach = float(np.hypot(matrix[0, 1], matrix[1, 1])) * product.height * 0.02
+    for number, layer in enumerate(layers):
+        whole = chained(matrix, layer.matrix)
+        if layer.is_hand and number > 0:  # fingers shade what they touch
+            touch = whole.copy()
+            touch[1, 2] += reach
+            canvas.shade(layer.sprite, touch, 0.5, reach, on_item=item)
+        own = item + 1 if layer.is_hand else item
+        canvas.put(layer.sprite, whole, own, light=light, motion=motion, defocus=defocus)
+
+
+def group_tags(layers: Sequence[Layer], item: int) -> dict[int, frozenset[str]]:
+    """Return the tags of a group's ids."""
+    held = frozenset({"hand-held"}) if any(layer.is_hand for layer in layers) else frozenset()
+    tags = {item: layer.sprite.tags | held for layer in layers if not layer.is_hand}
+    if held:
+        tags[item + 1] = frozenset({"opaque", "hand", "hand-held"})
+    return tags

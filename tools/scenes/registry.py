@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutline.runtime.errors import UsageError
+from cutline.tools.scenes.kiosk import Kiosk
 from cutline.tools.scenes.sampler import Sampler
 from cutline.tools.scenes.seeds import Split, check_split
 from cutline.tools.scenes.shot import Scene
+from cutline.tools.scenes.stage import Stage
 
 __all__ = ["SCENES", "make_scene"]
 
-SCENES = ("packshots",)
+_STAGES: dict[str, type[Stage]] = {"kiosk": Kiosk}
+SCENES = (*_STAGES, "packshots")
 
 
 def make_scene(
@@ -38,7 +41,8 @@ def make_scene(
         NoInputError: a folder is missing.
         BadInputError: a folder has nothing usable, or a packshot cannot be keyed.
     """
-    check_split(split)
+    if name in _STAGES:
+        return _STAGES[name](seed=seed, width=width, height=height, split=check_split(split))
     if name == "packshots":
         if products is None:
             raise UsageError("the packshots scene has no products", remedy="Name a folder of packshots on white.")

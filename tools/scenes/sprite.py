@@ -10,7 +10,7 @@ import numpy as np
 
 from cutline.tools.scenes.shot import F32, U8
 
-__all__ = ["Sprite", "place"]
+__all__ = ["MARGIN", "Sprite", "cropped", "place"]
 
 MARGIN = 2  # transparent pixels around every sprite, so that its edge is interpolated and not cut
 
@@ -65,6 +65,18 @@ class Sprite:
         if optics is not None:
             optics = cv2.copyMakeBorder(optics * (alpha > 0)[..., None], *pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         return Sprite(coded, frozenset(tags), optics)
+
+
+def cropped(sprite: Sprite) -> tuple[Sprite, tuple[int, int]]:
+    """Return the part of a sprite that is not empty, with its margin, and the x and y of that part."""
+    covered = sprite.rgba[..., 3] > 0
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    if rows.size == 0:
+        return sprite, (0, 0)
+    top, left = max(0, int(rows[0]) - MARGIN), max(0, int(columns[0]) - MARGIN)
+    window = (slice(top, int(rows[-1]) + 1 + MARGIN), slice(left, int(columns[-1]) + 1 + MARGIN))
+    optics = None if sprite.optics is None else np.ascontiguousarray(sprite.optics[window])
+    return Sprite(np.ascontiguousarray(sprite.rgba[window]), sprite.tags, optics), (left, top)
 
 
 def place(
