@@ -160,12 +160,7 @@ class SlotPool:
         offsets = {name: plan.take(spec.nbytes) for name, spec in arrays.items()}
         slot_bytes = _round_up(max(plan.used, 1), PAGE)
         self.layout = SlotLayout(depth, slot_bytes, *source)
-        self._fd = _anonymous_file(self.layout.nbytes)
-        try:
-            self._memory = mmap.mmap(self._fd, self.layout.nbytes)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        self._fd, self._memory = _share(self.layout.nbytes)
         self.slots: tuple[Slot, ...] = tuple(
             Slot(
                 index,
@@ -295,8 +290,8 @@ def _round_up(value: int, step: int) -> int:
     return (value + step - 1) // step * step
 
 
-def _anonymous_file(nbytes: int) -> int:
-    """Open zeroed shared memory of that size that has no name."""
+def _share(nbytes: int) -> tuple[int, mmap.mmap]:
+    """Map zeroed shared memory of that size that has no name."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("cutline-slots", os.MFD_CLOEXEC)
     else:
@@ -304,9 +299,9 @@ def _anonymous_file(nbytes: int) -> int:
             fd = os.dup(file.fileno())
     try:
         os.ftruncate(fd, nbytes)
-    except OSError as error:
+        return fd, mmap.mmap(fd, nbytes)
+    except (OSError, OverflowError) as error:
         os.close(fd)
         raise UsageError(
-            "no memory for the slots", remedy="Use a smaller depth or smaller frames.", nbytes=nbytes, errno=error.errno
+            "no memory for the slots", remedy="Use a smaller depth or smaller frames.", nbytes=nbytes
         ) from error
-    return fd

@@ -18,6 +18,7 @@ from cutline.runtime.sources.look import Look, Turn, look_at, read_turn
 __all__ = ["Converter", "copy_planes"]
 
 _SWS_NAMES: Final = {Matrix.BT601: "smpte170m", Matrix.BT709: "bt709", Matrix.BT2020: "bt2020"}
+_TICK: Final = Fraction(1, 1_000_000)  # the graph passes pts through; their unit does not matter to it
 _ODDEST_PIXEL: Final = 4  # times as wide as high or the reverse; beyond, the file's aspect ratio is taken for a mistake
 
 
@@ -133,12 +134,15 @@ class Converter:
 
     @staticmethod
     def _pull(graph: Graph) -> list[av.VideoFrame]:
-        ready = []
+        ready: list[av.VideoFrame] = []
         while True:
             try:
-                ready.append(graph.vpull())
+                frame = graph.vpull()
             except (av.BlockingIOError, av.EOFError):
                 return ready
+            if frame.pts is not None and frame.time_base is not None:  # a deinterlacer counts in halves
+                frame.pts = round(frame.pts * frame.time_base / _TICK)
+            ready.append(frame)
 
 
 def copy_planes(frame: av.VideoFrame, planes: Planes) -> None:
@@ -180,9 +184,6 @@ def _build(look: Look, upright: tuple[int, int], target: FrameFormat, *, crop: b
     chain += [graph.add("format", "yuv420p"), graph.add("buffersink")]
     graph.link_nodes(*chain).configure()
     return graph
-
-
-_TICK: Final = Fraction(1, 1_000_000)  # the graph passes pts through; their unit does not matter to it
 
 
 def _scale_arguments(look: Look, target: FrameFormat) -> str:

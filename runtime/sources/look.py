@@ -103,8 +103,8 @@ def _short(matrix_name: str) -> str:
 def read_turn(frame: av.VideoFrame) -> Turn:
     """Read the display matrix: filters for the eight ways to lay a rectangle; angles between are ignored.
 
-    Not for every frame of a stream: PyAV ties a frame whose side data was read into a reference cycle, so that its memory
-    stays until the collector runs.
+    Not for every frame of a stream: PyAV ties a frame whose side data was read into a reference cycle, so that its
+    memory stays until the collector runs.
 
     Source: FFmpeg, libavutil/display.h: x' = a x + c y, y' = b x + d y, 16.16 fixed point, y downwards.
     """

@@ -91,7 +91,8 @@ class VideoReader:
         if self._container is None:
             self._container, self._stream = self._open()
         packets = 0
-        last_end = 0.0
+        end_s = 0.0
+        lost: Lost | None = None
         for packet in self._packets():
             packets += packet is not None and packet.size > 0
             try:
@@ -99,13 +100,15 @@ class VideoReader:
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise explain(error, self._address, self._name, self._log.last) from error
-                yield Lost(self._log.last or str(error))
+                lost = Lost(self._log.last or str(error))
+                yield lost
                 continue
             for frame in frames:
-                last_end = frame.time or last_end
+                lost = None
+                end_s = frame.time or end_s
                 yield frame
         if self.broken is None:
-            self._look_for_a_missing_end(packets, last_end)
+            self.broken = self._missing_end(packets, end_s, lost)
         self.close()
 
     def close(self) -> None:
@@ -122,13 +125,23 @@ class VideoReader:
             self.broken = self._log.last or str(error)
             yield None
 
-    def _look_for_a_missing_end(self, packets: int, last_s: float) -> None:
-        """Some demuxers end quietly where the bytes end; the header knows how much there should have been."""
-        promised = self.traits.frames
-        if promised and packets < promised:
-            self.broken = f"{promised - packets} of {promised} frames are missing"
-        elif self.traits.duration_s and self._log.last.startswith("File ended prematurely"):
-            self.broken = f"it ends at {last_s:.1f} s of {self.traits.duration_s:.1f} s"
+    def _missing_end(self, packets: int, end_s: float, lost: Lost | None) -> str | None:
+        """Some demuxers end quietly where the bytes end; the header may know how much there should have been.
+
+        Fewer packets than promised alone prove nothing: an edit list may leave some out at the beginning.
+        """
+        if self.traits.live or self._address.kind is Kind.CAMERA:
+            return None
+        if lost is not None:
+            return f"the last frame cannot be decoded: {lost.text}"
+        promised, duration_s = self.traits.frames, self.traits.duration_s
+        period_s = float(1 / (self.traits.rate or 25))
+        early = duration_s is not None and end_s + 2.5 * period_s < self._start_s + duration_s
+        if early and promised and packets < promised:
+            return f"{promised - packets} of {promised} frames are missing"
+        if early and self._log.last.startswith("File ended prematurely"):
+            return f"it ends at {end_s:.1f} s of {duration_s:.1f} s"
+        return None
 
     def _open(self) -> tuple[InputContainer | None, VideoStream]:
         with ExitStack() as undo:
@@ -186,11 +199,11 @@ class VideoReader:
         stream, container = self._stream, self._container
         time_base = stream.time_base or Fraction(1, 90_000)
         rate = stream.guessed_rate or stream.average_rate
-        duration = None
-        if stream.duration is not None:
-            duration = float(stream.duration * time_base)
-        elif container.duration is not None:
-            duration = container.duration / 1e6
+        whole = None if container.duration is None else container.duration / 1e6
+        duration = whole if stream.duration is None else float(stream.duration * time_base)
+        if duration is not None and whole is not None and "mov" in container.format.name:
+            duration = min(duration, whole)  # an edit list shows only part of what is stored
+        self._start_s = float((stream.start_time or 0) * time_base)
         web = self._address.kind is Kind.STREAM and self._address.scheme not in ("tcp", "udp")
         live = self._address.looks_live and not (web and duration is not None)
         return Traits(
