@@ -19,7 +19,7 @@ lint: .venv/.$(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=tools/typing $(BIN)/lint-imports
 
 .venv/.base: $(BIN)/python $(WANTS)
 	$(PIP) --editable .

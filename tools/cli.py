@@ -6,16 +6,18 @@ import sys
 import traceback
 from typing import Annotated, Any, Final, NoReturn
 
-import click
 import typer
 
-from cutline.runtime.errors import CutlineError
+from cutline.runtime.errors import CutlineError, UsageError
 
 __all__ = ["app", "main"]
 
 USAGE: Final = 64
 BUG: Final = 70
 INTERRUPTED: Final = 130
+
+# what typer raises for words that it cannot parse; older releases take the class from click, newer ones carry their own
+WrongWords: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="cutline",
@@ -126,7 +128,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         numbers = ()
     if len(numbers) != 4:
-        raise click.UsageError(f"--crop takes four whole numbers X,Y,W,H, not {text!r}")
+        raise UsageError("crop is not a rectangle", remedy="Give four whole numbers: --crop X,Y,W,H.", given=text)
     return numbers
 
 
@@ -142,13 +144,13 @@ def _guarded(words: list[str], *, debug: bool) -> int:
         result: Any = app(words, standalone_mode=False)
     except CutlineError as error:
         return _complain(str(error), error.exit_code, debug)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return USAGE
-    except click.ClickException as error:
-        hint = "" if error.format_message().endswith(".") else "."
-        return _complain(f"{error.format_message()}{hint} See `cutline --help`.", USAGE, debug)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except WrongWords as error:
+        said = error.format_message() or "no verb is given"
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            said = "no verb is given"
+        return _complain(f"{said.rstrip('.')}. See `cutline --help`.", USAGE, debug)
+    except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED, debug)
     except Exception as error:  # the last resort: a bug of ours is said in one line too
         return _complain(f"bug in Cutline: {error!r}. Run again with --debug and report the output.", BUG, debug)

@@ -11,6 +11,7 @@ import pytest
 from cutline.runtime import Pipeline, StreamOptions
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import BadInputError, ContractError, UsageError
+from cutline.runtime.kernels import PostOptions
 
 FRAMES = 24
 BOX = np.s_[80:110, 50:110]  # inside the red box of the first frames
@@ -68,7 +69,9 @@ def test_a_plate_network_without_a_plate_is_refused(with_plate: Bundle, clip: Pa
 def test_recurrent_state_follows_the_frames(counting: Bundle, clip: Path) -> None:
     with Pipeline(counting, StreamOptions(input=str(clip), smooth=False)) as pipeline:
         levels = [float(frame.matte.mean()) for frame in pipeline]
-    np.testing.assert_allclose(levels, np.arange(FRAMES) / 100, atol=2e-3)
+    options = PostOptions()
+    expected = (np.arange(FRAMES) / 100 - options.alpha_floor) / (options.alpha_ceiling - options.alpha_floor)
+    np.testing.assert_allclose(levels, np.clip(expected, 0, 1), atol=1e-3)
 
 
 @pytest.mark.parametrize(("strength", "inverted"), [(0.0, False), (1.0, True)])
