@@ -72,7 +72,7 @@ def _choose(spec: str, options: SinkOptions) -> _Choice:
         return _display(spec)
     path, alpha = Path(spec), options.transparent
     suffix = path.suffix.lower()
-    if spec.endswith("/") or path.is_dir():
+    if spec.endswith("/") or (spec and path.is_dir()):
         return _Choice(_traits("pictures", alpha=alpha), _png(path / "%05d.png"))
     if "://" not in spec and suffix in RECIPES:
         recipe = RECIPES[suffix]

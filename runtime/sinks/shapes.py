@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Item", "RotatedBox", "Shapes"]
 
-TOLERANCE = 0.0005  # of the frame's diagonal: how far an outline may stray from the matte's edge (1.1 pixels at 1080p)
+TOLERANCE = 0.0005  # how far an outline may stray from the matte's edge: share of the frame's diagonal, 1.1 at 1080p
 
 
 class RotatedBox(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Shapes:
         self._mask = np.empty((height, width), np.uint8)
         self._min_alpha = min_alpha
         self._min_pixels = max(1.0, min_area * width * height)
-        self._tolerance = max(0.5, TOLERANCE * math.hypot(width, height))
+        self._tolerance = max(1.0, TOLERANCE * math.hypot(width, height))
 
     def find(self, alpha: NDArray[np.uint8]) -> list[Item]:
         """Items of uint8[height, width], the largest first."""
@@ -72,8 +72,11 @@ class Shapes:
 
 
 def _inside(contour: Any) -> int:
-    """Pixels strictly inside a closed chain of neighbouring pixels (Pick's theorem)."""
-    return max(0, round(cv2.contourArea(contour) - len(contour) / 2 + 1))
+    """Pixels strictly inside a closed chain of neighbouring pixels; where it doubles back, they count as negative.
+
+    Source: Pick's theorem, area = inside + chain / 2 - 1.
+    """
+    return round(cv2.contourArea(contour) - len(contour) / 2 + 1)
 
 
 def _rotated_box(contour: Any) -> RotatedBox:
