@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -85,7 +85,7 @@ class Pipeline:
             )
             with ThreadPoolExecutor(1) as helper:  # the decoder starts while the network is compiled
                 opening = helper.submit(Source, options.input, source_options)
-                undo.callback(lambda: opening.exception() or opening.result().close())
+                undo.callback(_close_opened, opening)
                 engine = _engine(network, undo)
                 self._source = opening.result()
             live = self._source.info.live or options.pace is not None
@@ -135,11 +135,11 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
         deliver = self.telemetry.stages["deliver"]
-        while (slot := self._take_done()) is not None:
+        while (done := self._take_done()) is not None:
             began = time.monotonic_ns()
-            yield self._frame(slot)
+            yield self._frame(done)
             deliver.add(time.monotonic_ns() - began)
-            self._release(slot)
+            self._release(done)
         if self._failure is not None:
             raise self._failure
 
@@ -331,6 +331,11 @@ class Pipeline:
                 self._fed = True
                 self._ended = self._ended or body == self._finish
                 self._changed.notify_all()
+
+
+def _close_opened(opening: Future[Source]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _engine(network: Bundle | Engine, undo: ExitStack) -> Engine:

@@ -116,7 +116,8 @@ class Runner:
             self._sink.close(complete=complete)
         except CutlineError as error:
             failure = failure or error
-        for notice in self._sink.report().get("notices", []):
+        told = self._sink.report().get("notices")
+        for notice in told if isinstance(told, list) else ():
             self._notice(str(notice))
         self.close()
         return self._report(counts, last - first, failure)

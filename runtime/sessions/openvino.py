@@ -132,6 +132,7 @@ class OpenVinoSession:
 
     def reset(self) -> None:
         """Forget recurrent state."""
+        self._wait_for_last()
         for states in self._states:
             for state in states:
                 state.fill(0)
@@ -143,9 +144,12 @@ class OpenVinoSession:
         self._running = []
         self._requests = []
 
-    def _bind_states(self, request: Any) -> None:
-        if self._last in self._running:
+    def _wait_for_last(self) -> None:
+        if self._last is not None and self._last in self._running:
             self._requests[self._last].wait()
+
+    def _bind_states(self, request: Any) -> None:
+        self._wait_for_last()
         source, target = self._states[self._turn], self._states[1 - self._turn]
         for state, old, new in zip(self._contract.states, source, target, strict=True):
             _lay(request, state.input, old)
