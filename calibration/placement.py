@@ -149,7 +149,12 @@ class _Work:
         node = self.graph.producer.get(tensor)
         while node is not None and node.op_type in ACTIVATIONS | (CARRIERS - {"Concat"}):
             node = self.graph.producer.get(node.input[0])
-        return node is not None and (node.op_type == "Concat" or self.layers.get(node.name) == "int8")
+        if node is None:
+            return False
+        fused = (
+            node.op_type == "Add" and all(_varies(self.graph, t) for t in node.input) and self._branch(node) is not None
+        )
+        return fused or node.op_type == "Concat" or self.layers.get(node.name) == "int8"
 
     def residuals(self) -> None:
         """Of an addition that ends in INT8, quantise the skip; the convolution's branch goes in unrounded and fuses."""
