@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "in.mp4"
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("libx264", Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(50):
+            picture = np.full((180, 320, 3), index * 5, np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        video.mux(stream.encode(None))
+    return path
+
+
+def start(clip: Path, output: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start an endless run and wait until it has written something."""
+    words = ["run", str(clip), str(output), "--loop", *more]
+    command = [sys.executable, "-c", "from cutline.tools.cli import main; main()", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    part = output.with_name(f"{output.stem}.part{output.suffix}")
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 4000):
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline, "nothing was written"
+        time.sleep(0.05)
+    return process
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_run_in_order(clip: Path, tmp_path: Path, number: signal.Signals) -> None:
+    process = start(clip, tmp_path / "out.mp4", "--json")
+    process.send_signal(number)
+    report, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints.decode()
+    frames_out = int(report.split(b'"frames_out": ')[1].split(b",")[0])
+    assert frames_of(tmp_path / "out.mp4") == frames_out > 0
+    assert b'"in_flight": 0' in report
+
+
+def test_a_killed_run_leaves_a_file_that_plays_and_no_process(clip: Path, tmp_path: Path) -> None:
+    process = start(clip, tmp_path / "out.mp4", "--pace", "25")
+    time.sleep(2.5)
+    children = children_of(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    assert frames_of(tmp_path / "out.part.mp4") > 0
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "the decoder outlived its parent"
+        time.sleep(0.05)
+    assert children
+
+
+def test_a_killed_decoder_of_a_file_ends_the_run_with_its_frames_kept(clip: Path, tmp_path: Path) -> None:
+    process = start(clip, tmp_path / "out.mp4")
+    (decoder,) = children_of(process.pid)
+    os.kill(decoder, signal.SIGKILL)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode not in (0, 70), complaints.decode()
+    assert b"Traceback" not in complaints
+    assert frames_of(tmp_path / "out.mp4") > 0
