@@ -2,9 +2,9 @@
 // In    raw float32 (1 x C x h x w or 1 x h x w x C), guide uint8[3][h][w]
 // Out   matte float32[h][w]; a, b float32[h][stride] with alpha = a * luma + b; verdict uint8[h][stride]
 // Map   decode, temporal filter and levels row by row; then two box filters with running column sums. The sums are
-//       integers (Q14), so they are exact: a window of zeros gives a = b = 0, a window of ones a = 0, b = 1.
+//       integers (alpha Q12, lines Q14), so they are exact: where a window is all 0 or all 1, alpha stays 0 or 1.
 // Cost  24 B read and 30 B written per network pixel, all of it cached: 512x288 is 147 k pixels, bound by arithmetic
-// Source   He, Sun: Fast Guided Filter, arXiv 1505.00996
+// Source   He, Sun: Fast Guided Filter, arXiv 1505.00996; what is changed and why: DESIGN.md
 // Twin  reference.py::decode, steady, lines; no allocation, no locks
 #include "stages.h"
 
@@ -12,7 +12,7 @@ namespace CUTLINE_ISA {
 
 #define VECTOR_LOOP _Pragma("GCC ivdep")
 
-static constexpr float ONE14 = 16384.0f;
+static constexpr float ONE12 = 4096.0f, ONE14 = 16384.0f;
 
 // ---- decode --------------------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ static void steady_row(const PostPlan& p, const float* __restrict fresh, const u
                        float* __restrict matte) {
     float* __restrict past = p.past_alpha + (ptrdiff_t)row * p.stride;
     float* __restrict past_luma = p.past_luma + (ptrdiff_t)row * p.stride;
-    uint16_t* __restrict quantised = p.matte14 + (ptrdiff_t)row * p.stride;
+    uint16_t* __restrict quantised = p.matte12 + (ptrdiff_t)row * p.stride;
     const float strength = p.primed ? p.temporal : 0.0f, gain = p.level_gain, offset = p.level_offset;
     VECTOR_LOOP
     for (int x = 0; x < p.net_width; x++) {
@@ -91,7 +91,7 @@ static void steady_row(const PostPlan& p, const float* __restrict fresh, const u
         past_luma[x] = mix(now, past_luma[x], keep);
         const float level = clamp01(alpha * gain + offset);
         matte[x] = level;
-        quantised[x] = (uint16_t)(int)(level * ONE14 + 0.5f);
+        quantised[x] = (uint16_t)(int)(level * ONE12 + 0.5f);
     }
 }
 
@@ -116,53 +116,60 @@ void steady(PostPlan& p, const PostJob& job) {
 // column[] keep `radius` zeros before column 0 and after the last, so that windows are cut at the picture's edge.
 static void slide_moments(const PostPlan& p, const uint8_t* guide, int row, int sign) {
     const uint8_t* __restrict luma = guide + (ptrdiff_t)row * p.net_width;
-    const uint16_t* __restrict matte = p.matte14 + (ptrdiff_t)row * p.stride;
-    int32_t *__restrict si = p.column[0], *__restrict sp = p.column[1];
-    int32_t *__restrict sip = p.column[2], *__restrict sii = p.column[3];
+    const uint16_t* __restrict matte = p.matte12 + (ptrdiff_t)row * p.stride;
+    int32_t *__restrict si = p.column[0], *__restrict sp = p.column[1], *__restrict sip = p.column[2];
+    int32_t *__restrict sii = p.column[3], *__restrict spp = p.column[4];
     VECTOR_LOOP
     for (int x = 0; x < p.net_width; x++) {
-        const int32_t i = luma[x], m = matte[x], signed_i = i * sign;
+        const int32_t i = luma[x], m = matte[x], signed_i = i * sign, signed_m = m * sign;
         si[x] += signed_i;
-        sp[x] += m * sign;
+        sp[x] += signed_m;
         sip[x] += signed_i * m;
         sii[x] += signed_i * i;
+        spp[x] += signed_m * m;
     }
 }
 
 static void slide_lines(const PostPlan& p, int row, int sign) {
-    const int32_t *__restrict a = p.line_a + (ptrdiff_t)row * p.stride, *__restrict b = p.line_b + (ptrdiff_t)row * p.stride;
-    int32_t *__restrict sa = p.column[4], *__restrict sb = p.column[5];
+    const ptrdiff_t start = (ptrdiff_t)row * p.stride;
+    const int32_t *__restrict a = p.slope + start, *__restrict b = p.base + start, *__restrict f = p.fit + start;
+    int32_t *__restrict sa = p.column[0], *__restrict sb = p.column[1], *__restrict sf = p.column[2];
     VECTOR_LOOP
     for (int x = 0; x < p.net_width; x++) {
         sa[x] += a[x] * sign;
         sb[x] += b[x] * sign;
+        sf[x] += f[x] * sign;
     }
 }
 
 template <int RADIUS>
-static inline int32_t window(const int32_t* column, int x) {
+static inline float window(const int32_t* column, int x) {
     int32_t sum = 0;
     for (int k = -RADIUS; k <= RADIUS; k++) sum += column[x + k];
-    return sum;
+    return (float)sum;
 }
 
-// The line through (luma, alpha) in each window: a and b in Q14, luma in 0..1.
+CUTLINE_FN int32_t nearest(float v) { return (int32_t)(v + (v < 0.0f ? -0.5f : 0.5f)); }
+
+// The line alpha = slope * luma + base of each window, luma in 0..1, and how much of the alpha it explains, all Q14.
 template <int RADIUS>
 static void fit_row(const PostPlan& p, int row, float inverse_rows) {
-    const int32_t *si = p.column[0], *sp = p.column[1], *sip = p.column[2], *sii = p.column[3];
-    int32_t* __restrict a = p.line_a + (ptrdiff_t)row * p.stride;
-    int32_t* __restrict b = p.line_b + (ptrdiff_t)row * p.stride;
+    const int32_t *si = p.column[0], *sp = p.column[1], *sip = p.column[2], *sii = p.column[3], *spp = p.column[4];
+    const ptrdiff_t start = (ptrdiff_t)row * p.stride;
+    int32_t *__restrict slope = p.slope + start, *__restrict base = p.base + start, *__restrict fit = p.fit + start;
     const float* __restrict inverse = p.inverse;
-    const float epsilon = p.epsilon;
+    const float epsilon = p.epsilon, unit_i = 1.0f / 255.0f, unit_p = 1.0f / ONE12;
     VECTOR_LOOP
     for (int x = 0; x < p.net_width; x++) {
-        const float n = inverse[x] * inverse_rows;
-        const float luma = (float)window<RADIUS>(si, x) * n, matte = (float)window<RADIUS>(sp, x) * n;
-        const float joint = (float)window<RADIUS>(sip, x) * n, square = (float)window<RADIUS>(sii, x) * n;
-        const float slope = (joint - luma * matte) / (square - luma * luma + epsilon);   // Q14 per code
-        const float base = matte - slope * luma;
-        a[x] = (int32_t)(slope * 255.0f + (slope < 0.0f ? -0.5f : 0.5f));
-        b[x] = (int32_t)(base + (base < 0.0f ? -0.5f : 0.5f));
+        const float n = inverse[x] * inverse_rows, n_i = n * unit_i, n_p = n * unit_p;
+        const float luma = window<RADIUS>(si, x) * n_i, alpha = window<RADIUS>(sp, x) * n_p;
+        const float joint = window<RADIUS>(sip, x) * (n_i * unit_p) - luma * alpha;
+        const float spread = window<RADIUS>(sii, x) * (n_i * unit_i) - luma * luma + epsilon;
+        const float edge = window<RADIUS>(spp, x) * (n_p * unit_p) - alpha * alpha + EDGE_FLOOR;
+        const float line = joint / spread;
+        slope[x] = nearest(line * ONE14);
+        base[x] = nearest((alpha - line * luma) * ONE14);
+        fit[x] = nearest(clamp01(line * joint / edge) * ONE14);
     }
 }
 
@@ -173,39 +180,45 @@ CUTLINE_FN uint8_t judge(float a, float b) {
 }
 
 template <int RADIUS>
-static void average_row(const PostPlan& p, int row, float inverse_rows) {
-    const int32_t *sa = p.column[4], *sb = p.column[5];
+static void average_row(const PostPlan& p, int row, float inverse_rows, const uint8_t* guide, const float* matte) {
+    const int32_t *slope = p.column[0], *base = p.column[1], *fit = p.column[2];
     const ptrdiff_t start = (ptrdiff_t)row * p.stride;
+    const uint8_t* __restrict luma = guide + (ptrdiff_t)row * p.net_width;
+    const float* __restrict given = matte + (ptrdiff_t)row * p.net_width;
     float *__restrict a = p.a + start, *__restrict b = p.b + start;
     uint8_t* __restrict verdict = p.verdict + start;
     const float* __restrict inverse = p.inverse;
-    const float scale = inverse_rows * p.level_gain / ONE14, offset = p.level_offset;
+    const float unit = inverse_rows / ONE14, gain = p.level_gain, offset = p.level_offset;
     VECTOR_LOOP
     for (int x = 0; x < p.net_width; x++) {
-        const float n = inverse[x] * scale;
-        const float slope = (float)window<RADIUS>(sa, x) * (n / 255.0f), base = (float)window<RADIUS>(sb, x) * n + offset;
-        a[x] = slope;
-        b[x] = base;
-        verdict[x] = judge(slope, base);
+        const float n = inverse[x] * unit, i = (float)luma[x];
+        const float line = window<RADIUS>(slope, x) * n * (1.0f / 255.0f);
+        const float level = refined(given[x], line * i + window<RADIUS>(base, x) * n, window<RADIUS>(fit, x) * n);
+        const float final_slope = line * gain, final_base = (level - line * i) * gain + offset;
+        a[x] = final_slope;
+        b[x] = final_base;
+        verdict[x] = judge(final_slope, final_base);
     }
 }
 
+static inline int rows_around(int row, int radius, int height) {
+    return (row + radius < height ? row + radius : height - 1) - (row > radius ? row - radius : 0) + 1;
+}
+
 template <int RADIUS>
-static void guided(const PostPlan& p, const uint8_t* guide) {
+static void guided(const PostPlan& p, const uint8_t* guide, const float* matte) {
     const int h = p.net_height;
-    for (int c = 0; c < 6; c++)
-        __builtin_memset(p.column[c], 0, sizeof(int32_t) * (size_t)p.net_width);
+    for (int32_t* column : p.column) __builtin_memset(column, 0, sizeof(int32_t) * (size_t)p.net_width);
     for (int row = -RADIUS; row < h; row++) {
         if (row + RADIUS < h) slide_moments(p, guide, row + RADIUS, 1);
         if (row > RADIUS) slide_moments(p, guide, row - RADIUS - 1, -1);
-        const int rows = (row + RADIUS < h ? row + RADIUS : h - 1) - (row > RADIUS ? row - RADIUS : 0) + 1;
-        if (row >= 0) fit_row<RADIUS>(p, row, 1.0f / (float)rows);
+        if (row >= 0) fit_row<RADIUS>(p, row, 1.0f / (float)rows_around(row, RADIUS, h));
     }
+    for (int32_t* column : p.column) __builtin_memset(column, 0, sizeof(int32_t) * (size_t)p.net_width);
     for (int row = -RADIUS; row < h; row++) {
         if (row + RADIUS < h) slide_lines(p, row + RADIUS, 1);
         if (row > RADIUS) slide_lines(p, row - RADIUS - 1, -1);
-        const int rows = (row + RADIUS < h ? row + RADIUS : h - 1) - (row > RADIUS ? row - RADIUS : 0) + 1;
-        if (row >= 0) average_row<RADIUS>(p, row, 1.0f / (float)rows);
+        if (row >= 0) average_row<RADIUS>(p, row, 1.0f / (float)rows_around(row, RADIUS, h), guide, matte);
     }
 }
 
@@ -227,14 +240,11 @@ static void plain(const PostPlan& p, const float* matte) {
 void lines(const PostPlan& p, const PostJob& job) {
     if (!p.refine) return plain(p, job.matte);
     switch (p.radius) {
-        case 1: return guided<1>(p, job.guide);
-        case 2: return guided<2>(p, job.guide);
-        case 3: return guided<3>(p, job.guide);
-        case 4: return guided<4>(p, job.guide);
-        case 5: return guided<5>(p, job.guide);
-        case 6: return guided<6>(p, job.guide);
-        case 7: return guided<7>(p, job.guide);
-        default: return guided<MAX_RADIUS>(p, job.guide);
+        case 1: return guided<1>(p, job.guide, job.matte);
+        case 2: return guided<2>(p, job.guide, job.matte);
+        case 3: return guided<3>(p, job.guide, job.matte);
+        case 4: return guided<4>(p, job.guide, job.matte);
+        default: return guided<MAX_RADIUS>(p, job.guide, job.matte);
     }
 }
 

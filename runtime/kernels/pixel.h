@@ -108,6 +108,10 @@ CUTLINE_FN float memory(float strength, float luma_change, float alpha_change) {
     return strength * luma * alpha;
 }
 
+// Alpha at the network's size: the averaged lines' value as far as luma explains alpha there, else what the network said.
+static constexpr float EDGE_FLOOR = 1e-4f;                        // variance of alpha below which there is no edge
+CUTLINE_FN float refined(float given, float line, float fit) { return mix(given, line, fit * fit); }
+
 // ---- composition ---------------------------------------------------------------------------------------------------
 
 // Opacity of a full-size pixel from the guided filter's line at that place.

@@ -14,7 +14,7 @@ enum class Reading : int { ALPHA, LOGITS, CLASSES, SOFTMAX };
 enum class Behind : int { COLOUR, PICTURE, BLUR, ORIGINAL, TRANSPARENT };
 enum class StyleOn : int { PRODUCT, BACKGROUND, ALL };
 
-static constexpr int MAX_RADIUS = 8;       // network pixels: keeps the integer box sums of the guided filter in 31 bits
+static constexpr int MAX_RADIUS = 5;       // network pixels: keeps the integer box sums of the guided filter in 31 bits
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
 static constexpr int MAX_BLUR_TAPS = 32;   // half a Gaussian
 static constexpr int BLOCK = 32;           // luma pixels that the full-size pass classifies and blends together
@@ -100,10 +100,10 @@ struct PostPlan {
     // guided filter
     bool refine;
     int radius;
-    float epsilon;                         // in squared codes
-    uint16_t* matte14;                     // Q14
-    int32_t *line_a, *line_b;              // Q14
-    int32_t* column[6];
+    float epsilon;                         // luma in 0..1, squared
+    uint16_t* matte12;                     // Q12
+    int32_t *slope, *base, *fit;           // Q14
+    int32_t* column[5];
     const float* inverse;                  // 1 / window width per column
     float *a, *b;
     uint8_t* verdict;                      // bit 0: may be above 0, bit 1: may be below 1

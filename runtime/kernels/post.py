@@ -24,7 +24,7 @@ KINDS: dict[str, int] = {"colour": 0, "picture": 1, "blur": 2, "original": 3, "t
 STYLE_ON: dict[str, int] = {"product": 0, "background": 1, "all": 2}
 READINGS = {"alpha": 0, "logits": 1, "classes": 2}
 SOFTMAX = 3
-MAX_RADIUS = 8
+MAX_RADIUS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +32,19 @@ class PostOptions:
     """How a matte is refined and composed."""
 
     refine: bool = True  # follow the frame's own luma edges (fast guided filter)
-    radius: int = 2  # of that filter, in network pixels, 1..8
-    epsilon: float = 1e-3  # its smoothing, in squared luma of 0..1: luma steps well below sqrt(epsilon) are not edges
+    radius: int = 2  # of that filter, in network pixels, 1..5
+    epsilon: float = 2e-3  # its smoothing, in squared luma of 0..1: luma steps well below sqrt(epsilon) are not edges
     decontaminate: bool = True  # take the scene's colour out of mixed pixels
     temporal: float = 0.7  # share of the past kept where nothing moves, 0 (off) to below 1
     alpha_floor: float = 0.02  # opacity at or below it is 0 exactly
     alpha_ceiling: float = 0.98  # opacity at or above it is 1 exactly
 
     def __post_init__(self) -> None:
-        sound = 1 <= self.radius <= MAX_RADIUS and 1e-6 <= self.epsilon <= 1 and 0 <= self.temporal < 1
+        sound = 1 <= self.radius <= MAX_RADIUS and 1e-4 <= self.epsilon <= 1 and 0 <= self.temporal < 1
         if not sound or not 0 <= self.alpha_floor < self.alpha_ceiling <= 1:
             raise UsageError(
                 "an option of the matte is out of range",
-                remedy=f"Use radius 1..{MAX_RADIUS}, epsilon 1e-6..1, temporal 0..<1, 0 <= floor < ceiling <= 1.",
+                remedy=f"Use radius 1..{MAX_RADIUS}, epsilon 1e-4..1, temporal 0..<1, 0 <= floor < ceiling <= 1.",
                 options=self,
             )
 
