@@ -72,7 +72,7 @@ def room(rng: np.random.Generator, width: int, height: int) -> F32:
     """A room far out of focus: furniture, windows, lamps as soft boxes and discs."""
     picture = textures.paint(rng, width, height)
     for _ in range(int(rng.integers(6, 22))):
-        tone = colour(rng, saturation=(0, 0.8), value=(0.05, 1))
+        tone = colour(rng, saturation=(0, 0.5), value=(0.08, 0.9))
         x, y = int(rng.uniform(-0.1, 1) * width), int(rng.uniform(-0.1, 1) * height)
         w, h = int(rng.uniform(0.03, 0.5) * width), int(rng.uniform(0.05, 0.9) * height)
         cv2.rectangle(picture, (x, y), (x + w, y + h), tone.tolist(), -1)

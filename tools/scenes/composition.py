@@ -14,7 +14,7 @@ from cutline.tools.scenes.camera import Camera, draw_settings, shifted
 from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.ground import draw_ground, stand
 from cutline.tools.scenes.hand import Hand
-from cutline.tools.scenes.held import Layer, alone, chained, group_tags, hold, lay
+from cutline.tools.scenes.held import Layer, alone, chained, fitting, group_tags, hold, lay
 from cutline.tools.scenes.seeds import Split, generator
 from cutline.tools.scenes.shot import F32, U8, Shot
 from cutline.tools.scenes.sprite import Sprite, place
@@ -82,7 +82,8 @@ class Composition:
             sprite = sprites[int(rng.integers(len(sprites)))]
             layers = alone(sprite)
             if hands and rng.random() < 0.35:
-                layers = hold(sprite, hands[int(rng.integers(len(hands)))], left=bool(rng.random() < 0.5))
+                hand = fitting(sprite, [hands[int(i)] for i in rng.integers(0, len(hands), 3)])
+                layers = hold(sprite, hand, left=bool(rng.random() < 0.5))
             actors.append(self._actor(rng, layers, sprite, 2 * number + 1, count, light))
         self._actors = sorted(actors, key=lambda actor: actor.start[1])
 

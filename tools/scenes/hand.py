@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from cutline.tools.scenes.light import Lamps
+from cutline.tools.scenes.person import Looks, draw_looks
 from cutline.tools.scenes.relief import Capsule, Relief, normals
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import MARGIN, Sprite, cropped
-from cutline.tools.scenes.textures import cloud, colour
+from cutline.tools.scenes.textures import cloud
 
 __all__ = ["GRIPS", "Grip", "Hand", "draw_hand"]
 
@@ -22,15 +23,6 @@ GRIPS: tuple[Grip, ...] = ("palm behind", "fingers before", "from above", "from 
 
 _LENGTHS = (0.86, 0.96, 0.88, 0.68)  # index to little finger, palm widths
 _THICK = (0.118, 0.122, 0.114, 0.098)
-_SKINS = (
-    (0.96, 0.80, 0.69),
-    (0.93, 0.73, 0.60),
-    (0.84, 0.62, 0.47),
-    (0.70, 0.49, 0.35),
-    (0.52, 0.35, 0.25),
-    (0.36, 0.24, 0.18),
-)
-
 _ARM = 4.5  # length of the forearm, palm widths: mostly longer than the frame
 
 Point = tuple[float, float]
@@ -188,13 +180,17 @@ _POSES = {
 }
 
 
-def draw_hand(rng: np.random.Generator, grip: Grip, half_width: float, unit: float, lamps: Lamps) -> Hand:
+def draw_hand(
+    rng: np.random.Generator, grip: Grip, half_width: float, unit: float, lamps: Lamps, looks: Looks | None = None
+) -> Hand:
     """Draw a right hand around something.
 
     Args:
         half_width: of the thing where it is held, palm widths.
         unit: pixels of a palm's width.
+        looks: whose hand it is; drawn when None.
     """
+    looks = looks or draw_looks(rng)
     half_width = float(np.clip(half_width, 0.12, 0.75))
     bones = _POSES[grip](rng, half_width)
     wrist, toward = bones.arm
@@ -221,14 +217,15 @@ def draw_hand(rng: np.random.Generator, grip: Grip, half_width: float, unit: flo
         relief.add([moved(part) for part in bones.front], 0.05 * unit)
         shell.add([moved(part) for part in bones.front], 0.05 * unit)
         before = shell.coverage
-    skin = _skin(rng, relief.heights, lamps, unit)
+    skin = _skin(rng, looks.skin, relief.heights, lamps, unit)
 
     def pixel(point: Point) -> Point:
         return (point[0] - left) * unit, (point[1] - top) * unit
 
     _details(skin, bones, pixel, unit)
     whole = relief.coverage
-    _sleeve(rng, skin, whole, relief.heights, moved(arm), lamps, unit)
+    if looks.cloth is not None:
+        _sleeve(rng, looks.cloth, skin, whole, relief.heights, moved(arm), lamps, unit)
     tags = ("opaque", "hand-held")
     anchor = (-left * unit + MARGIN, -top * unit + MARGIN)
     front, offset = cropped(Sprite.from_straight(skin, before, tags))
@@ -243,10 +240,9 @@ def draw_hand(rng: np.random.Generator, grip: Grip, half_width: float, unit: flo
     )
 
 
-def _skin(rng: np.random.Generator, heights: F32, lamps: Lamps, unit: float) -> F32:
+def _skin(rng: np.random.Generator, tone: F32, heights: F32, lamps: Lamps, unit: float) -> F32:
     """Skin over a height map: uneven tone, redder where it is thin, soft shadow in the folds."""
     rows, columns = heights.shape
-    tone = np.array(_SKINS[int(rng.integers(len(_SKINS)))], np.float32) * np.float32(rng.uniform(0.9, 1.05))
     solid = np.maximum(heights, -0.3 * unit)
     nx, ny, nz = normals(solid, max(0.8, unit / 45))
     patchy = cloud(rng, columns, rows, unit * 0.35, 3) - 0.5
@@ -291,11 +287,16 @@ def _details(skin: F32, bones: _Bones, pixel: Callable[[Point], Point], unit: fl
 
 
 def _sleeve(
-    rng: np.random.Generator, skin: F32, whole: F32, heights: F32, arm: Capsule, lamps: Lamps, unit: float
+    rng: np.random.Generator,
+    tone: F32,
+    skin: F32,
+    whole: F32,
+    heights: F32,
+    arm: Capsule,
+    lamps: Lamps,
+    unit: float,
 ) -> None:
     """Put a sleeve over the forearm from some way behind the wrist, wider than the arm; in place."""
-    if rng.random() < 0.25:
-        return
     rows, columns = heights.shape
     start = rng.uniform(0.06, 0.45)
     x, y = arm.x0 + (arm.x1 - arm.x0) * start, arm.y0 + (arm.y1 - arm.y0) * start
@@ -310,7 +311,6 @@ def _sleeve(
     folds = (cloud(rng, columns, rows, unit * 0.5, 3) - 0.5) * 0.16 * unit
     nx, ny, nz = normals((np.maximum(cloth.heights, -0.2 * unit) + folds).astype(np.float32), max(0.8, unit / 40))
     threads = cloud(rng, columns, rows, 2.0, 1) - 0.5
-    tone = colour(rng, saturation=(0, 0.8), value=(0.08, 0.95))
     drawn = np.clip(tone * (lamps.diffuse(nx, ny, nz) * (1 + 0.12 * threads))[..., None], 0, 1)
     seam = np.exp(-(((cuff - 0.12 * unit) / (0.02 * unit + 0.5)) ** 2))[..., None]
     drawn = drawn * (1 - 0.25 * seam)

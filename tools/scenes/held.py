@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cutline.tools.scenes.canvas import Canvas
-from cutline.tools.scenes.hand import Hand
+from cutline.tools.scenes.hand import Grip, Hand
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import MARGIN, Sprite
 
-__all__ = ["Layer", "alone", "chained", "group_tags", "hold", "lay"]
+__all__ = ["Layer", "alone", "chained", "fitting", "grip_of", "group_tags", "hold", "lay"]
 
-_GRIP_ROW = {"palm behind": 0.55, "fingers before": 0.55, "from above": 0.07, "from below": 0.97}
+_PALM = 0.36  # a palm's width, in heights of a product of common size
+_GRIP_ROW: dict[Grip, float] = {"palm behind": 0.55, "fingers before": 0.55, "from above": 0.07, "from below": 0.97}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,25 @@ def chained(outer: F32, inner: F32) -> F32:
     return matrix
 
 
+def grip_of(sprite: Sprite, grip: Grip) -> tuple[int, float, float]:
+    """Return where a hand would grip a product: the row, and there the middle and half the width, in its pixels."""
+    row = int(MARGIN + _GRIP_ROW[grip] * (sprite.height - 2 * MARGIN - 1))
+    seen = np.flatnonzero(sprite.rgba[row, :, 3] > 60)
+    if seen.size == 0:  # nothing there, as in a ring: by its middle
+        return row, (sprite.width - 1) / 2, 1.0
+    return row, float(seen[0] + seen[-1]) / 2, max(float(seen[-1] - seen[0]) / 2, 1.0)
+
+
+def fitting(sprite: Sprite, hands: Sequence[Hand]) -> Hand:
+    """Return the hand that can hold the product with the least change of its natural size."""
+
+    def misfit(hand: Hand) -> float:
+        half = grip_of(sprite, hand.grip)[2]
+        return abs(float(np.log(half / hand.half_width / (_PALM * sprite.height))))
+
+    return min(hands, key=misfit)
+
+
 def hold(sprite: Sprite, hand: Hand, *, left: bool = False) -> list[Layer]:
     """Put a product into a hand: the hand grows or shrinks until its grip fits the product.
 
@@ -42,15 +62,10 @@ def hold(sprite: Sprite, hand: Hand, *, left: bool = False) -> list[Layer]:
     Returns:
         the layers from back to front, in the product's pixels.
     """
-    share = _GRIP_ROW[hand.grip]
-    row = int(MARGIN + share * (sprite.height - 2 * MARGIN - 1))
-    seen = np.flatnonzero(sprite.rgba[row, :, 3] > 60)
-    if seen.size:
-        middle, half = float(seen[0] + seen[-1]) / 2, max(float(seen[-1] - seen[0]) / 2, 1.0)
-    else:  # nothing there, as in a ring: hold it by its middle
-        middle, half = (sprite.width - 1) / 2, 1.0
-    palm = half / hand.half_width
-    palm = float(np.clip(palm, 0.22 * sprite.height, 0.8 * sprite.height))  # no giants, no children's hands
+    row, middle, half = grip_of(sprite, hand.grip)
+    palm = float(
+        np.clip(half / hand.half_width, 0.22 * sprite.height, 0.8 * sprite.height)
+    )  # no giants, no small children
     scale = palm / hand.unit
     side = -scale if left else scale
     matrix = np.array([[side, 0, middle - side * hand.anchor[0]], [0, scale, row - scale * hand.anchor[1]]], np.float32)

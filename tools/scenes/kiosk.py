@@ -10,14 +10,12 @@ import numpy as np
 
 from cutline.tools.scenes import backdrops
 from cutline.tools.scenes.canvas import Canvas
-from cutline.tools.scenes.hand import Hand, draw_hand
-from cutline.tools.scenes.held import chained, group_tags, hold, lay
-from cutline.tools.scenes.relief import Capsule, Relief, normals
-from cutline.tools.scenes.seeds import Split
+from cutline.tools.scenes.hand import Grip, Hand, draw_hand
+from cutline.tools.scenes.held import chained, grip_of, group_tags, hold, lay
 from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.person import draw_looks, with_person
 from cutline.tools.scenes.sprite import place
 from cutline.tools.scenes.stage import Prop, Stage, ease
-from cutline.tools.scenes.textures import cloud, colour
 
 __all__ = ["Kiosk"]
 
@@ -51,8 +49,9 @@ class Kiosk(Stage):
         painter = (backdrops.rack, backdrops.room)[int(rng.integers(2))] if self.split == "train" else backdrops.bricks
         place = backdrops.lit(rng, painter(rng, self.width, self.height).astype(np.float32))
         place = cv2.GaussianBlur(place, (0, 0), self.height / 90)
-        if rng.random() < 0.8:
-            place = torso(rng, place)
+        self._looks = draw_looks(rng)
+        if rng.random() < 0.85:
+            place = with_person(rng, place, self._looks)
         self._turns: dict[int, _Turn] = {}
         return place
 
@@ -61,10 +60,10 @@ class Kiosk(Stage):
             rng = self.rng("turn", number)
             prop = self.prop(number, 0.62)
             size = float(rng.uniform(0.5, 0.66)) * prop.pixels / (0.62 * self.height)
-            grip = "fingers before" if rng.random() < 0.3 else "palm behind"
-            broad = 0.5 * prop.view(0.0).width / prop.pixels  # half width in its own heights
-            palm = max(0.34, broad / 0.75) if broad > 0.2 else 0.34
-            hand = draw_hand(rng, grip, broad / palm, prop.pixels * palm, self.lamps)
+            grip: Grip = "fingers before" if rng.random() < 0.3 else "palm behind"
+            palm = 0.36 * prop.pixels
+            half = grip_of(prop.view(0.0), grip)[2]
+            hand = draw_hand(rng, grip, half / max(palm, half / 0.75), max(palm, half / 0.75), self.lamps, self._looks)
             if len(self._turns) > 3:
                 self._turns.pop(next(iter(self._turns)))
             aspect = self.width / self.height
@@ -113,42 +112,3 @@ class Kiosk(Stage):
         motion = ((x - before[0]) * high, (y - before[1]) * high)
         lay(canvas, layers, matrix, 1, light=self.light, motion=motion)
         return group_tags(layers, 1)
-
-
-def torso(rng: np.random.Generator, scene: F32) -> F32:
-    """Put someone into the background, from the chin down, out of focus; return the scene with them."""
-    height, width = scene.shape[:2]
-    step = 4  # drawn small, since it is blurred anyway
-    columns, rows = width // step + 1, height // step + 1
-    x, unit = columns * rng.uniform(0.35, 0.65), float(rows)
-    wide, top = rng.uniform(0.3, 0.4) * unit, rng.uniform(0.02, 0.2) * unit
-    body = Relief(columns, rows)
-    body.add([Capsule(x - wide, top + 0.3 * unit, 0.16 * unit, x - wide * 1.15, 1.3 * unit, 0.15 * unit)], 0)
-    body.add([Capsule(x + wide, top + 0.3 * unit, 0.16 * unit, x + wide * 1.15, 1.3 * unit, 0.15 * unit)], 0.1 * unit)
-    body.add(
-        [Capsule(x - wide * 0.5, top + 0.4 * unit, 0.26 * unit, x - wide * 0.4, 1.3 * unit, 0.27 * unit)], 0.1 * unit
-    )
-    body.add(
-        [Capsule(x + wide * 0.5, top + 0.4 * unit, 0.26 * unit, x + wide * 0.4, 1.3 * unit, 0.27 * unit)], 0.2 * unit
-    )
-    folds = (cloud(rng, columns, rows, unit * 0.25, 3) - 0.5) * 0.1 * unit
-    nx, ny, nz = normals((np.maximum(body.heights, -0.2 * unit) + folds).astype(np.float32), 2.0)
-    cloth = colour(rng, saturation=(0, 0.7), value=(0.1, 0.9))
-    shade = (0.55 + 0.5 * np.clip(-0.4 * ny + 0.8 * nz + 0.2 * nx, 0, 1))[..., None]
-    drawn = np.clip(cloth * shade, 0, 1)
-    neck = Relief(columns, rows)
-    neck.add([Capsule(x, -0.3 * unit, 0.1 * unit, x, top + 0.14 * unit, 0.12 * unit)], 0)
-    skin = np.array([0.8, 0.6, 0.48], np.float32) * np.float32(rng.uniform(0.4, 1.1))
-    cover, bare = body.coverage[..., None], neck.coverage[..., None]
-    drawn = skin * 0.8 * bare + drawn * (1 - bare)
-    alpha = np.maximum(cover, bare)
-    drawn, alpha = (cv2.GaussianBlur(plane, (0, 0), unit / 100) for plane in (drawn * alpha, alpha))
-    size = (columns * step, rows * step)
-    big, soft = (cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)[:height, :width] for plane in (drawn, alpha))
-    soft = np.clip(soft, 0, 1)[..., None]
-    return np.clip(big + (1 - soft) * scene, 0, 1).astype(np.float32)
-
-
-def demo_split() -> Split:
-    """Return the split of goods that demonstrations show."""
-    return "train"

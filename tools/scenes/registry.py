@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from cutline.runtime.errors import UsageError
+from cutline.tools.scenes.conveyor import Conveyor
 from cutline.tools.scenes.kiosk import Kiosk
 from cutline.tools.scenes.sampler import Sampler
 from cutline.tools.scenes.seeds import Split, check_split
+from cutline.tools.scenes.shelf import Shelf
 from cutline.tools.scenes.shot import Scene
 from cutline.tools.scenes.stage import Stage
+from cutline.tools.scenes.turntable import Turntable
 
-__all__ = ["SCENES", "make_scene"]
+__all__ = ["SCENES", "STAGES", "make_scene"]
 
-_STAGES: dict[str, type[Stage]] = {"kiosk": Kiosk}
-SCENES = (*_STAGES, "packshots")
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Kiosk, Conveyor, Shelf, Turntable)}
+SCENES = (*STAGES, "packshots")
 
 
 def make_scene(
@@ -41,8 +44,8 @@ def make_scene(
         NoInputError: a folder is missing.
         BadInputError: a folder has nothing usable, or a packshot cannot be keyed.
     """
-    if name in _STAGES:
-        return _STAGES[name](seed=seed, width=width, height=height, split=check_split(split))
+    if name in STAGES:
+        return STAGES[name](seed=seed, width=width, height=height, split=check_split(split))
     if name == "packshots":
         if products is None:
             raise UsageError("the packshots scene has no products", remedy="Name a folder of packshots on white.")

@@ -19,9 +19,9 @@ from cutline.tools.scenes.seeds import Split, generator
 from cutline.tools.scenes.shot import F32, U8, Shot
 from cutline.tools.scenes.sprite import Sprite
 
-__all__ = ["FPS", "Prop", "Stage", "ease"]
+__all__ = ["Prop", "Stage", "ease"]
 
-FPS = 30
+_FPS = Fraction(30)
 _VIEWS = 48  # sides of one prop that are kept
 _STEP = np.radians(1.0)  # yaw is rounded to this: a step is under half a pixel at the edge of a prop 60 pixels wide
 
@@ -54,23 +54,30 @@ class Prop:
 class Stage(ABC):
     """Owns a backdrop, a camera and the props of one scene. Subclasses say what stands where at which time."""
 
-    frame_rate = Fraction(FPS)
     name: str
 
     def __init__(
-        self, *, seed: int, width: int, height: int, split: Split, settings: CameraSettings | None = None
+        self,
+        *,
+        seed: int,
+        width: int,
+        height: int,
+        split: Split,
+        settings: CameraSettings | None = None,
+        frame_rate: Fraction = _FPS,
     ) -> None:
-        """Build the scene of this seed; without `settings` the camera is drawn too."""
+        """Build the scene of this seed, with frames of `width` by `height` pixels; without `settings` the camera is drawn too."""
+        self.frame_rate = frame_rate
         self.seed, self.width, self.height, self.split = seed, width, height, split
         rng = self.rng("stage")
         self.lamps = draw_lamps(rng)
         self.ground = draw_ground(rng)
         settings = settings or draw_settings(rng, width)
         self.camera = Camera(settings, width, height, split, seed)
-        self.shutter = float(rng.uniform(0.2, 0.6)) / FPS  # seconds
+        self.shutter = float(rng.uniform(0.2, 0.6)) / float(_FPS)  # seconds
         self.light = np.asarray(np.exp(rng.normal(0, 0.08)) * np.exp(rng.normal(0, 0.03, 3)), np.float32)
-        self.backdrop = self.build(rng)
         self._props: dict[int, Prop] = {}
+        self.backdrop = self.build(rng)
 
     @abstractmethod
     def build(self, rng: np.random.Generator) -> F32:
@@ -105,17 +112,17 @@ class Stage(ABC):
     def picture(self, index: int) -> U8:
         """Return rgb of frame `index` alone, uint8[H, W, 3]: the same as in its shot, in less time."""
         canvas, _ = self._staged(index)
-        return self.camera.picture(canvas, index, index / FPS)
+        return self.camera.picture(canvas, index, index / float(self.frame_rate))
 
     def shot(self, index: int) -> Shot:
         """Return frame `index` with all that is true about it."""
         canvas, item_tags = self._staged(index)
-        rgb, foreground, alpha = self.camera.take(canvas, index, index / FPS)
+        rgb, foreground, alpha = self.camera.take(canvas, index, index / float(self.frame_rate))
         plate = self.camera.take_plate(self.backdrop, index)
         return finished(rgb, foreground, alpha, plate, canvas.items, item_tags, frozenset({self.name}))
 
     def _staged(self, index: int) -> tuple[Canvas, dict[int, frozenset[str]]]:
-        seconds = index / FPS
+        seconds = index / float(self.frame_rate)
         dx, dy = self.camera.sway(seconds)
         place = self.scenery(seconds)
         canvas = Canvas(place if dx == dy == 0 else shifted(place, dx, dy))
