@@ -78,28 +78,32 @@ class Matter:
         return _alpha(np.asarray(raw, np.float32), contract.primary)
 
 
-def open_matter(path: Path) -> Matter:
-    """Open an ONNX file (with NAME.contract.json beside it, if there is one), a bundle, or a bundle's name.
+def open_matter(name: str) -> Matter:
+    """Open an ONNX file (with NAME.contract.json beside it, if there is one), a .cutline file, or a shipped bundle.
 
     Raises:
         NoInputError: nothing is there.
         BadInputError: neither an ONNX model nor a bundle.
         ContractError: not a matting network.
+        TrustError: the bundle is signed by nobody who is trusted.
     """
-    if path.suffix != ".onnx":
-        with open_bundle(path) as bundle:
-            return Matter(bundle.read("model.onnx"), bundle.manifest.contract, name=bundle.manifest.name)
+    if not name.endswith(".onnx"):
+        with open_bundle(name) as bundle:
+            return Matter(bundle.read("source.onnx"), bundle.manifest.contract, name=bundle.manifest.name)
+    path = Path(name)
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise NoInputError("there is no such model", remedy="Check the path.", path=str(path)) from error
-    beside = path.with_name(path.stem + ".contract.json")
-    contract = contract_from_json(beside.read_bytes()) if beside.is_file() else None
+        beside = path.with_name(path.stem + ".contract.json")
+        contract = contract_from_json(beside.read_bytes()) if beside.is_file() else None
+    except OSError as error:
+        raise NoInputError(
+            f"the model cannot be read: {error.strerror}", remedy="Check the path.", path=name
+        ) from error
     return Matter(data, contract, name=path.stem)
 
 
 def guess_contract(inputs: dict[str, list[object]], outputs: dict[str, list[object]]) -> ModelContract:
-    """Read a contract off the shapes: one picture in (or two of one shape), one or two channels out, pixels as 0..1.
+    """Read a contract off the shapes: one picture in (or two of one shape), one or two channels out.
 
     Raises:
         ContractError: the shapes are none of a matting network.

@@ -58,9 +58,21 @@ class FeedOptions:
     seed: int = 0
     capacity: int = 1024  # composites in the pool, 1 MB each at 512x288
     first: int = 192  # composites that must be there before the first step
+    batch: int = 16  # pictures in a step, at most
     uses: int = 8  # how often each composite is used, on average
+    done: int = 0  # steps that an earlier run did
     makers: int = 1  # processes
     twins_every: int = 6  # every so many steps shows its shots twice, for the temporal loss
+
+    def window(self, step: int) -> tuple[int, int]:
+        """First number, and one past the last, of the composites that a step draws from."""
+        newest = self.first + step * self.batch // self.uses
+        return max(0, newest - self.capacity // 2), newest
+
+    @property
+    def base(self) -> int:
+        """The number that the makers start with: a multiple of the capacity."""
+        return self.window(self.done)[0] // self.capacity * self.capacity
 
 
 @final
@@ -73,9 +85,9 @@ class Feed:
         make = make or composite_maker
         make(options)  # a missing folder is reported here, not by a process that nobody sees
         context = multiprocessing.get_context("spawn")
-        self._goal: Synchronized[int] = context.Value("q", options.capacity)
+        self._goal: Synchronized[int] = context.Value("q", options.base + options.capacity)
         self._folder = Path(tempfile.mkdtemp(prefix="cutline-train-"))
-        self._drawn, self._makers = 0, list[BaseProcess]()
+        self._makers: list[BaseProcess] = []
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._pool = create_pool(
@@ -99,8 +111,7 @@ class Feed:
         options = self.options
         random = np.random.default_rng([options.seed, step])
         twins = step % options.twins_every == options.twins_every - 1 and size % 2 == 0
-        newest = options.first + step * size // options.uses
-        oldest = max(0, newest - options.capacity // 2)
+        oldest, newest = options.window(step)
         with self._goal.get_lock():
             self._goal.value = max(self._goal.value, oldest + options.capacity)
         numbers = random.integers(oldest, newest, size // 2 if twins else size)
@@ -124,7 +135,7 @@ class Feed:
         pool, capacity = self._pool, self.options.capacity
         patience = time.monotonic() + _PATIENCE_S
         while True:
-            if pool.round(number % capacity) == number // capacity + 1:
+            if pool.round(number % capacity) == (number - self.options.base) // capacity + 1:
                 composite = pool.get(number % capacity)
                 if composite is not None:
                     return composite
@@ -166,7 +177,7 @@ def _produce(
     cv2.setNumThreads(1)
     try:
         pool, composite = open_pool(folder), make(options)
-        number = index
+        number = options.base + index
         while os.getppid() == parent:  # a killed trainer leaves no makers behind
             if number >= goal.value:
                 time.sleep(_NAP_S)

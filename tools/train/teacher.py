@@ -28,7 +28,7 @@ class OnnxTeacher:
             ContractError: its inputs or outputs are none of a matting network.
             UsageError: it wants a plate that the student does not get.
         """
-        self._matter: Matter = open_matter(path)
+        self._matter: Matter = open_matter(str(path))
         if self._matter.contract.plate is not None and not plate:
             raise UsageError(
                 "the teacher sees the empty scene and the student does not",

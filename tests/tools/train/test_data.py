@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from cutline.runtime.errors import InternalError, NoInputError
 from cutline.tools.train.augment import AugmentOptions
 from cutline.tools.train.data import Feed, FeedOptions
 
-OPTIONS = FeedOptions(width=64, height=32, capacity=8, first=4, uses=1, makers=2)
+OPTIONS = FeedOptions(width=64, height=32, capacity=8, first=4, batch=2, uses=1, makers=2)
 AUGMENT = AugmentOptions(width=32, height=32)
 
 
@@ -26,9 +27,20 @@ def test_a_seed_decides_every_batch_while_the_pool_is_renewed() -> None:
         assert np.array_equal(one, two)
 
 
+def test_a_resumed_feed_goes_on_with_the_same_batches() -> None:
+    whole = Feed(OPTIONS)
+    wanted = [whole.batch(step, 2, AUGMENT).frame for step in range(9)][-2:]
+    whole.close()
+    resumed = Feed(replace(OPTIONS, done=7))
+    assert resumed.options.base == 8  # makers do not make again what is out of the window
+    found = [resumed.batch(step, 2, AUGMENT).frame for step in (7, 8)]
+    resumed.close()
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_twins_share_the_matte_and_close_leaves_nothing_behind() -> None:
     feed = Feed(OPTIONS)
-    batch = feed.batch(5, 4, AUGMENT)
+    batch = feed.batch(5, 4, AUGMENT)  # the sixth step
     assert batch.twins
     assert np.array_equal(batch.alpha[:2], batch.alpha[2:])
     assert not np.array_equal(batch.frame[:2], batch.frame[2:])

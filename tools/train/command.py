@@ -1,0 +1,226 @@
+"""What `cutline train` does, as a function. Importing this file does not import PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutline.runtime.errors import DeviceError, OutputError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cutline.tools.train.checkpoint import Checkpoint
+    from cutline.tools.train.networks import CutNet
+
+__all__ = ["TrainOptions", "TrainReport", "train"]
+
+_FINE_TUNING_RATE = 3e-4
+_SCRATCH_RATE = 2e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What to train, on what, and where the results go."""
+
+    network: str = "cutout"  # or cutout-plate
+    output: Path = Path("cutline-train")
+    start: str | None = None  # our network by name, a bundle, or an ONNX that this command exported
+    products: Path | None = None  # packshots on white, mixed with generated goods
+    scenes: Path | None = None  # photographs to put goods into
+    teacher: Path | None = None  # an ONNX matting network to learn from
+    prune: float = 0.0  # share of the channels to remove before training
+    steps: int = 20_000
+    batch: int = 16  # at half the size; less at full size
+    rate: float | None = None  # highest learning rate; by default 2e-3 from scratch, 3e-4 otherwise
+    seed: int = 0
+    width: int = 512  # of the network's input, pixels
+    height: int = 288
+    makers: int = 1  # processes that make pictures
+    pool: int = 1024  # pictures kept ready, 1 MB each
+    device: str = "auto"  # cpu, cuda, or auto
+
+    def __post_init__(self) -> None:
+        if self.width % 32 or self.height % 32 or min(self.width, self.height) < 32:
+            raise UsageError(
+                "network sides must be multiples of 32", remedy="Use 512x288.", width=self.width, height=self.height
+            )
+        if self.batch < 2 or self.makers < 1 or self.pool < 8:
+            raise UsageError(
+                "batch, makers or pool is too small",
+                remedy="Use a batch of 2, one maker and a pool of 8 at least.",
+                batch=self.batch,
+                makers=self.makers,
+                pool=self.pool,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What training left behind."""
+
+    onnx: Path
+    contract: Path
+    curves: Path
+    steps: int
+    loss: float  # mean of the last hundred steps
+    weights: int
+    gflop: float  # operations for one picture, two per multiply-add
+
+
+def train(options: TrainOptions, console: Console) -> TrainReport:
+    """Train a network, or go on where the last run into the same folder stopped; then export it.
+
+    Raises:
+        DeviceError: PyTorch is missing, or the device that was asked for is.
+        UsageError: options that do not fit each other, or not the run that the folder holds.
+        NoInputError, BadInputError: a folder, teacher or start that is missing or of no use; a loss that is no number.
+        ContractError: a teacher or a start with other inputs or outputs.
+        OutputError, StorageError: results cannot be written.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
+    from cutline.tools.train import checkpoint as checkpoints
+    from cutline.tools.train.curves import draw_curve
+    from cutline.tools.train.data import Feed, FeedOptions
+    from cutline.tools.train.loop import LoopOptions, Trainer, standard_stages
+    from cutline.tools.train.meter import Meter
+    from cutline.tools.train.teacher import OnnxTeacher
+
+    saved, resume = options.output / "checkpoint.pt", None
+    _settle(options)
+    if saved.exists():
+        resume = checkpoints.load_checkpoint(saved)
+        console.print(f"going on after step {resume.step}")
+    network = _network(options, resume)
+    loop = LoopOptions(
+        steps=options.steps,
+        seed=options.seed,
+        rate=options.rate or (_SCRATCH_RATE if network.norm else _FINE_TUNING_RATE),
+        stages=standard_stages(options.width, options.height, options.batch),
+        device=_device(options.device),
+    )
+    trainer = Trainer(network, loop, resume=resume)
+    teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
+    feed_options = FeedOptions(
+        products=options.products,
+        scenes=options.scenes,
+        width=options.width,
+        height=options.height,
+        seed=options.seed,
+        capacity=options.pool,
+        first=max(1, options.pool // 5),
+        makers=options.makers,
+        done=resume.step if resume else 0,
+        batch=options.batch,
+    )
+    with ExitStack() as stack:
+        feed = Feed(feed_options)
+        stack.callback(feed.close)
+        meter = stack.enter_context(Meter(console, trainer.step, options.steps))
+        trainer.run(feed, saved, teacher=teacher, progress=meter.update)
+    curves = options.output / "curves.png"
+    draw_curve(tuple(trainer.losses), curves)
+    return _export(options, trainer.checkpoint(), curves)
+
+
+def _settle(options: TrainOptions) -> None:
+    """Make the folder, or check that the run it holds is this one.
+
+    Raises:
+        UsageError: the folder holds a run with other settings.
+    """
+    run = {
+        "network": options.network,
+        "start": options.start,
+        "prune": options.prune,
+        "seed": options.seed,
+        "steps": options.steps,
+        "batch": options.batch,
+        "size": [options.width, options.height],
+    }
+    described = options.output / "run.json"
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        if not described.exists():
+            described.write_text(json.dumps(run, indent=1))
+        found = json.loads(described.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"the folder for the results cannot be used: {error}", remedy="Name another.", folder=str(options.output)
+        ) from error
+    other = sorted(name for name in run if found.get(name) != run[name])
+    if other:
+        raise UsageError(
+            f"the folder holds a run with another {', '.join(other)}",
+            remedy="Repeat its options to go on with it, or name another folder.",
+            folder=str(options.output),
+        )
+
+
+def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
+    """The network to train: as it was saved, read back from an export, pruned, or fresh."""
+    import torch
+
+    from cutline.tools.train.networks import CutNet, make_network
+    from cutline.tools.train.prune import prune
+    from cutline.tools.train.start import load_start
+
+    if resume is not None:
+        return CutNet(resume.shape, norm=resume.norm)
+    torch.manual_seed(options.seed)
+    network = make_network(options.network)
+    if options.start is not None:
+        started = load_start(options.start)
+        if started.shape.plate != network.shape.plate:
+            raise UsageError(
+                "the start is of the other kind", remedy="Name the network that it is.", network=options.network
+            )
+        network = started
+    if options.prune and options.start is None:
+        raise UsageError("only a trained network can be pruned", remedy="Add --from cutout.", prune=options.prune)
+    return prune(network, options.prune) if options.prune else network
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError("no such device", remedy="Use auto, cpu or cuda.", device=name)
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise DeviceError("PyTorch finds no CUDA device", remedy="Check the driver, or use cpu.")
+    return "cuda" if found and name != "cpu" else "cpu"
+
+
+def _export(options: TrainOptions, final: Checkpoint, curves: Path) -> TrainReport:
+    """Write NAME.onnx and NAME.contract.json, checked against PyTorch."""
+    from cutline.runtime.contract import contract_to_json
+    from cutline.tools.train.export import check_parity, contract_of, network_to_onnx
+    from cutline.tools.train.networks import multiply_adds
+
+    network = final.averaged()
+    model = network_to_onnx(network, width=options.width, height=options.height)
+    check_parity(model, network)
+    onnx, contract = (options.output / f"{options.network}{suffix}" for suffix in (".onnx", ".contract.json"))
+    try:
+        onnx.write_bytes(model.SerializeToString())
+        contract.write_bytes(contract_to_json(contract_of(network.shape, width=options.width, height=options.height)))
+    except OSError as error:
+        raise StorageError(
+            f"the network cannot be written: {error.strerror}", remedy="Free some space.", path=str(onnx)
+        ) from error
+    recent = final.losses[-100:]
+    return TrainReport(
+        onnx=onnx,
+        contract=contract,
+        curves=curves,
+        steps=final.step,
+        loss=sum(recent) / max(1, len(recent)),
+        weights=sum(p.numel() for p in network.parameters()),
+        gflop=2e-9 * multiply_adds(network, options.width, options.height),
+    )
