@@ -36,6 +36,8 @@ SAMPLES_MIN: Final = 8
 STAYED: Final = 0.02  # share of the samples that a colour must have been there to be believed
 LOOKS_LIKE_PRODUCT: Final = 60.0  # codes of disagreement with neighbours that outweigh a mean alpha of 1
 ROUNDS: Final = 12
+AROUND: Final = 41  # pixels of the network's picture: half the width of a product that fills a kiosk's view
+SPECK: Final = 16  # codes off the median of its neighbours: no detail of a scene is one pixel at the network's size
 
 
 def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameFormat, notify: Callable[[str], None]) -> U8:
@@ -147,7 +149,8 @@ class PlateLearner:
         self._weights[fresh] = 0
         self._alphas[fresh] = 0
         self._weights += chosen
-        self._alphas += chosen * matte
+        # a product is a region: a patch of it that the network overlooked is judged by what stood around it
+        self._alphas += chosen * np.maximum(matte, cv2.blur(matte, (AROUND, AROUND)))
         step = (chosen / np.maximum(self._weights, 1))[:, None]
         self._colours += step.astype(np.float32) * (sample - self._colours)
         self.samples += 1
@@ -167,7 +170,8 @@ class PlateLearner:
             if np.array_equal(settled, chosen):
                 break
             chosen = settled
-        return np.clip(np.rint(self._pick(chosen)), 0, 255).astype(np.uint8)
+        codes = np.clip(np.rint(self._pick(chosen)), 0, 255).astype(np.uint8)
+        return np.stack([_without_specks(plane) for plane in codes])
 
     def _pick(self, chosen: NDArray[np.intp]) -> F32:
         return np.asarray(np.take_along_axis(self._colours, chosen[None, None], 0)[0], np.float32)
@@ -182,3 +186,8 @@ class PlateLearner:
         gain = np.median((first[0] + 1) / (mine[0] + 1))
         shift = np.median(first[1:] - mine[1:], axis=(1, 2))
         return np.concatenate([sample[:1] * np.float32(gain), sample[1:] + shift[:, None, None].astype(np.float32)])
+
+
+def _without_specks(plane: U8) -> U8:
+    median = np.asarray(cv2.medianBlur(plane, 5), np.uint8)
+    return np.where(cv2.absdiff(plane, median) > SPECK, median, plane)
