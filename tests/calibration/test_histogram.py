@@ -73,12 +73,9 @@ def test_sampling_keeps_extremes_exact_and_the_shape_right() -> None:
 def test_memory_does_not_grow_with_frames() -> None:
     histogram = Histogram()
     rng = np.random.default_rng(3)
-    sizes = []
-    for _ in range(40):
-        for _ in range(10):
-            histogram.add(rng.uniform(1, 1000, 1000).astype(np.float32))
-        sizes.append(len(histogram.record().rows))
-    assert sizes[-1] == sizes[0] == 10  # octaves from 1 to 1000
+    for _ in range(200):
+        histogram.add(rng.uniform(1, 1000, 1000).astype(np.float32))
+    assert len(histogram.record().rows) == 10  # octaves from 1 to 1000
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
