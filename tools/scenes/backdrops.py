@@ -9,7 +9,7 @@ import numpy as np
 
 from cutline.tools.scenes import textures
 from cutline.tools.scenes.seeds import Split
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.textures import cloud, colour, lerp
 
 __all__ = ["PLACES", "draw_backdrop", "from_photograph", "lit"]
@@ -40,18 +40,20 @@ def _surface(rng: np.random.Generator, width: int, height: int) -> F32:
     return textures.paint(rng, width, height)
 
 
-def table_and_wall(rng: np.random.Generator, width: int, height: int) -> F32:
+def table_and_wall(
+    rng: np.random.Generator, width: int, height: int, top: Painter = _surface, wall: Painter = _surface
+) -> F32:
     """A table top before a wall, the edge between them soft by defocus."""
     horizon = int(height * rng.uniform(0.35, 0.85))
     picture = np.empty((height, width, 3), np.float32)
-    picture[:horizon] = textures.paint(rng, width, horizon) if rng.random() < 0.7 else _surface(rng, width, horizon)
-    top = _surface(rng, width, height - horizon)
+    picture[:horizon] = textures.paint(rng, width, horizon) if rng.random() < 0.7 else wall(rng, width, horizon)
+    board = top(rng, width, height - horizon)
     fall = np.linspace(rng.uniform(0.7, 1.0), 1.0, height - horizon, dtype=np.float32)[:, None, None]
-    picture[horizon:] = top * fall
+    picture[horizon:] = board * fall
     picture = cv2.GaussianBlur(picture, (0, 0), height / 300 + 0.3)
     tilt = rng.normal(0, 0.03)
     matrix = np.array([[1, 0, 0], [tilt, 1, -tilt * width / 2]], np.float32)
-    return cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return f32(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
 
 
 def flat_surface(rng: np.random.Generator, width: int, height: int) -> F32:
@@ -65,7 +67,7 @@ def sweep(rng: np.random.Generator, width: int, height: int) -> F32:
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None] + np.zeros((1, width), np.float32)
     bend = rng.uniform(0.4, 0.8)
     shade = 1 - rng.uniform(0.05, 0.35) * np.exp(-(((y - bend) / rng.uniform(0.08, 0.3)) ** 2))
-    return base * shade[..., None].astype(np.float32)
+    return f32(base * shade[..., None].astype(np.float32))
 
 
 def room(rng: np.random.Generator, width: int, height: int) -> F32:
@@ -79,7 +81,7 @@ def room(rng: np.random.Generator, width: int, height: int) -> F32:
     for _ in range(int(rng.integers(0, 12))):
         centre = (int(rng.uniform(0, 1) * width), int(rng.uniform(0, 0.6) * height))
         cv2.circle(picture, centre, int(height * rng.uniform(0.01, 0.06)), (1.0, 0.97, rng.uniform(0.7, 1)), -1)
-    return cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.04))
+    return f32(cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.04)))
 
 
 def clutter(rng: np.random.Generator, width: int, height: int) -> F32:
@@ -142,13 +144,13 @@ def rack(rng: np.random.Generator, width: int, height: int) -> F32:
                 cv2.rectangle(picture, *mark, (1 - tone * 0.7).tolist(), -1)
                 x += w
         cv2.rectangle(picture, (0, floor - height // 40), (width, floor), (0.8, 0.8, 0.8), -1)
-    return cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.03))
+    return f32(cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.03)))
 
 
 def gradient(rng: np.random.Generator, width: int, height: int) -> F32:
     """Colours that run into each other."""
     corners = rng.random((int(rng.integers(2, 5)), int(rng.integers(2, 5)), 3), np.float32)
-    return np.clip(cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    return f32(np.clip(cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1))
 
 
 def bricks(rng: np.random.Generator, width: int, height: int) -> F32:
@@ -174,12 +176,17 @@ def dots(rng: np.random.Generator, width: int, height: int) -> F32:
     return lerp(colour(rng), colour(rng), spots)
 
 
+def counter(rng: np.random.Generator, width: int, height: int) -> F32:
+    """A tiled or spotted counter before a wall: the table of the test."""
+    return table_and_wall(rng, width, height, bricks if rng.random() < 0.5 else dots, bricks)
+
+
 def foliage(rng: np.random.Generator, width: int, height: int) -> F32:
     """Leaves and sky, out of focus."""
     green = np.array([0.2, 0.4, 0.12], np.float32) * rng.uniform(0.5, 1.5)
     light = np.clip(0.5 + 3 * (cloud(rng, width, height, height / 4, 5) - 0.5), 0, 1)
     picture = lerp(green.astype(np.float32), np.array([0.75, 0.85, 0.75], np.float32), light)
-    return cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.002, 0.02))
+    return f32(cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.002, 0.02)))
 
 
 PLACES: dict[Split, dict[str, Painter]] = {
@@ -193,9 +200,9 @@ PLACES: dict[Split, dict[str, Painter]] = {
         "rack": rack,
         "gradient": gradient,
     },
-    "test": {"bricks": bricks, "dots": dots, "foliage": foliage},
+    "test": {"bricks": bricks, "dots": dots, "foliage": foliage, "counter": counter},
 }
-_WEIGHTS = {"table": 3.0, "room": 2.0, "sweep": 1.5, "surface": 1.5, "rack": 1.5}
+_WEIGHTS = {"table": 3.0, "room": 2.0, "sweep": 1.5, "surface": 1.5, "rack": 1.5, "counter": 2.0}
 
 
 def draw_backdrop(rng: np.random.Generator, width: int, height: int, split: Split) -> F32:
@@ -223,4 +230,4 @@ def from_photograph(rng: np.random.Generator, picture: U8, width: int, height: i
     if rng.random() < 0.5:
         backdrop = cv2.GaussianBlur(backdrop, (0, 0), height * rng.uniform(0.002, 0.03))
     level = rng.uniform(0.55, 1.1)
-    return np.clip(backdrop * level, 0, 1)
+    return f32(np.clip(backdrop * level, 0, 1))

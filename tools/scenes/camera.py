@@ -120,7 +120,7 @@ class Camera:
         return rgb, cv2.convertScaleAbs(straight), alpha
 
     def _through_lens(self, canvas: Canvas, *planes: F32) -> list[F32]:
-        """Blur the planes of a canvas (the first is its colour) where anything was put; the place around it is blurred once."""
+        """Blur the planes of a canvas, colour first, where anything was put; the place around it is blurred once."""
         sigma = self.settings.softness
         if sigma <= _SHARP:
             return list(planes)
@@ -170,7 +170,7 @@ class Camera:
 
 @lru_cache(maxsize=24)
 def _noise(width: int, height: int, grain: float) -> F32:
-    """Return a field of noise, sigma 1, larger than the frame. All cameras share it: each frame sees a window of its own."""
+    """Return a field of noise, sigma 1, larger than the frame. All cameras share it; a frame sees a window of it."""
     shape = (height + _TILE_MARGIN, width + _TILE_MARGIN, 3)
     field: F32 = np.random.default_rng(20260101).standard_normal(shape, np.float32)
     if grain > 0.2:

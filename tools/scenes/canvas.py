@@ -7,7 +7,7 @@ from typing import final
 import cv2
 import numpy as np
 
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.sprite import Sprite
 
 __all__ = ["Canvas", "streak"]
@@ -26,7 +26,7 @@ def streak(dx: float, dy: float) -> F32:
         for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
             if 0 <= column <= 2 * reach and 0 <= row <= 2 * reach:
                 kernel[row, column] += (1 - abs(x - column)) * (1 - abs(y - row))
-    return kernel / kernel.sum()
+    return f32(kernel / kernel.sum())
 
 
 @final
@@ -97,12 +97,12 @@ class Canvas:
         self._touch(rows, columns)
 
     def shade(self, sprite: Sprite, matrix: F32, strength: float, softness: float, *, on_item: int = 0) -> None:
-        """Darken all that is there (one item alone if `on_item`) by the sprite's shadow, laid down by `matrix` and blurred by `softness` pixels.
+        """Darken all that is there (one item alone if `on_item`) by the sprite's shadow.
 
-        The shadow belongs to what it falls on: alpha does not change.
+        It lies where `matrix` puts it, blurred by `softness` pixels. It belongs to what it falls on: alpha stays.
         """
         step = 1 if softness < 4 else 4  # a soft shadow has no detail: a sixteenth of the pixels is enough
-        small = np.asarray(matrix, np.float32) / step
+        small = f32(matrix / step)
         warped = self._warp(
             sprite, small, 3 * softness / step, width=-(-self.width // step), height=-(-self.height // step)
         )
@@ -125,7 +125,7 @@ class Canvas:
         self._touch(rows, columns)
 
     def mirror(self, sprite: Sprite, matrix: F32, strength: float, softness: float, fade: float) -> None:
-        """Add the sprite's reflection on glossy ground, weaker with depth (gone after `fade` pixels); alpha stays as it is."""
+        """Add the sprite's reflection on glossy ground, weaker with depth, gone after `fade` pixels; alpha stays."""
         warped = self._warp(sprite, matrix, 3 * softness)
         if warped is None:
             return

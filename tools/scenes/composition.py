@@ -54,7 +54,7 @@ class _Actor:
 
 @final
 class Composition:
-    """A scene of sprites that float or stand in front of a backdrop. Owns its backdrop and camera; borrows the sprites."""
+    """Sprites that float or stand in front of a backdrop. Owns its backdrop and camera; borrows the sprites."""
 
     frame_rate = Fraction(_FPS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +12,7 @@ import numpy as np
 from cutline.tools.scenes.labels import draw_design
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.seeds import Split
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.sprite import Sprite
 from cutline.tools.scenes.textures import cloud
 
@@ -37,7 +37,7 @@ class Gable:
 
 
 def coverage(corners: F32, width: int, height: int) -> F32:
-    """Return the share of every pixel inside a convex polygon, float32[height, width]; corners float32[n, 2], clockwise."""
+    """Return every pixel's share inside a convex polygon, float32[height, width]; corners float32[n, 2], clockwise."""
     x = np.arange(width, dtype=np.float32)
     y = np.arange(height, dtype=np.float32)[:, None]
     inside = np.ones((height, width), np.float32)
@@ -172,7 +172,7 @@ class Cuboid:
         flat = cv2.warpPerspective(
             picture, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        nx, ny, nz = (np.float32(v) for v in normal)
+        nx, ny, nz = (f32(v) for v in normal)
         x = np.linspace(-1, 1, columns, dtype=np.float32)
         y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
         diffuse = float(lamps.diffuse(nx, ny, nz)) * (1 + 0.05 * (lamps.direction[0] * x + lamps.direction[1] * y))
@@ -247,14 +247,16 @@ def book(rng: np.random.Generator, split: Split, pixels: int) -> Cuboid:
     box = _box(rng, split, pixels, size, tilt=0.4)
     for name in ("right", "top", "bottom"):
         high, wide = box._faces[name].shape[:2]
-        lines = rng.uniform(0.75, 0.95, wide if name == "right" else high).astype(np.float32)
-        sheet = np.tile(lines[None] if name == "right" else lines[:, None], (high, 1) if name == "right" else (1, wide))
+        leaves = f32(rng.uniform(0.75, 0.95, wide if name == "right" else high))
+        sheet = np.tile(leaves[None], (high, 1)) if name == "right" else np.tile(leaves[:, None], (1, wide))
         paper = sheet[..., None] * np.array([1.0, 0.97, 0.88], np.float32)
         box._faces[name] = cv2.convertScaleAbs(paper.astype(np.float32), alpha=255.0)
     return box
 
 
-BOXES = {
+Maker = Callable[[np.random.Generator, Split, int], Cuboid]
+
+BOXES: dict[Split, dict[str, Maker]] = {
     "train": {"cereal box": cereal_box, "brick carton": brick_carton, "book": book},
     "test": {"milk carton": milk_carton, "parcel": parcel},
 }

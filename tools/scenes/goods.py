@@ -1,8 +1,8 @@
-"""All goods that can be drawn, by kind; the kinds for training and those held out for the test have no member in common."""
+"""All goods that can be drawn, by kind; no kind is both for training and for the test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -32,10 +32,9 @@ class Good(Protocol):
 
 Maker = Callable[[np.random.Generator, Split, int], Good]
 
-_FAMILIES: tuple[Mapping[Split, Mapping[str, Maker]], ...] = (VESSELS, BOXES, PRODUCE, PACKS, SLENDER)
-
 KINDS: dict[Split, dict[str, Maker]] = {
-    split: {name: maker for family in _FAMILIES for name, maker in family[split].items()} for split in ("train", "test")
+    split: {**VESSELS[split], **BOXES[split], **PRODUCE[split], **PACKS[split], **SLENDER[split]}
+    for split in ("train", "test")
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.person import Looks, draw_looks
 from cutline.tools.scenes.relief import Capsule, Relief, normals
-from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.shot import F32, f32
 from cutline.tools.scenes.sprite import MARGIN, Sprite, cropped
 from cutline.tools.scenes.textures import cloud
 
@@ -205,7 +205,8 @@ def draw_hand(
 
     def moved(p: Capsule) -> Capsule:
         return Capsule(
-            (p.x0 - left) * unit, (p.y0 - top) * unit, p.r0 * unit, (p.x1 - left) * unit, (p.y1 - top) * unit, p.r1 * unit, p.z0 * unit, p.z1 * unit
+            (p.x0 - left) * unit, (p.y0 - top) * unit, p.r0 * unit,
+            (p.x1 - left) * unit, (p.y1 - top) * unit, p.r1 * unit, p.z0 * unit, p.z1 * unit,
         )  # fmt: skip
 
     relief = Relief(columns, rows)
@@ -256,7 +257,7 @@ def _skin(rng: np.random.Generator, tone: F32, heights: F32, lamps: Lamps, unit:
     base[..., 0] *= 1 + 0.05 * patchy
     skin: F32 = base * soft * folds ** np.array([0.8, 1.0, 1.0], np.float32)
     glint = (0.05 * lamps.mirrored(0.8 * nx, 0.8 * ny))[..., None]
-    return np.clip(skin * (1 - glint) + glint, 0, 1).astype(np.float32)
+    return f32(np.clip(skin * (1 - glint) + glint, 0, 1))
 
 
 def _details(skin: F32, bones: _Bones, pixel: Callable[[Point], Point], unit: float) -> None:

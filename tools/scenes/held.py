@@ -89,7 +89,7 @@ def lay(
     motion: tuple[float, float] = (0.0, 0.0),
     defocus: float = 0.0,
 ) -> None:
-    """Put a group onto the canvas, `matrix` from its product's pixels to the frame's; a hand gets the id after `item`."""
+    """Put a group onto the canvas, by a matrix from its product's pixels to the frame's; a hand gets the next id."""
     product = next(layer.sprite for layer in layers if not layer.is_hand)
     reach = float(np.hypot(matrix[0, 1], matrix[1, 1])) * product.height * 0.02
     for number, layer in enumerate(layers):
@@ -105,7 +105,8 @@ def lay(
 def group_tags(layers: Sequence[Layer], item: int) -> dict[int, frozenset[str]]:
     """Return the tags of a group's ids."""
     held = frozenset({"hand-held"}) if any(layer.is_hand for layer in layers) else frozenset()
-    tags = {item: layer.sprite.tags | held for layer in layers if not layer.is_hand}
+    product = next(layer.sprite for layer in layers if not layer.is_hand)
+    tags = {item: product.tags | held}
     if held:
         tags[item + 1] = frozenset({"opaque", "hand", "hand-held"})
     return tags

@@ -12,8 +12,8 @@ from cutline.tools.scenes import backdrops
 from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.hand import Grip, Hand, draw_hand
 from cutline.tools.scenes.held import chained, grip_of, group_tags, hold, lay
-from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.person import draw_looks, with_person
+from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import place
 from cutline.tools.scenes.stage import Prop, Stage, ease
 

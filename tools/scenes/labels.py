@@ -70,7 +70,7 @@ class Design:
     def face(self, width: int, height: int, *, side: bool = False) -> U8:
         """Print one face, uint8[height, width, 3]. A side face has small print and a barcode in place of the brand."""
         rng = np.random.default_rng([self.seed, int(side)])
-        picture = cv2.convertScaleAbs(self._ground(rng, width, height), alpha=255.0)
+        picture: U8 = cv2.convertScaleAbs(self._ground(rng, width, height), alpha=255.0)
         if side:
             self._small_print(picture, rng, (0.08, 0.08, 0.92, 0.6))
             _barcode(picture, rng, (0.15, 0.7, 0.85, 0.92))

@@ -45,8 +45,8 @@ def key_from_white(picture: U8) -> tuple[F32, F32] | None:
     Args:
         picture: uint8[H, W, 3], RGB.
     Returns:
-        straight colour float32[h, w, 3] and alpha float32[h, w], 0..1, cropped to the product; None when the border is not
-        plain and bright, or nothing or everything is product.
+        straight colour float32[h, w, 3] and alpha float32[h, w], 0..1, cropped to the product; None when the border is
+        not plain and bright, or nothing or everything is product.
     """
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]]).astype(np.int16)
     white = np.median(border, axis=0)
@@ -86,7 +86,10 @@ def _connected(near_white: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _without_white(picture: U8, alpha: F32) -> F32:
-    """Return the product's colour, float32[H, W, 3], 0..1: along the edge it is carried over from inside, where no white is mixed in."""
+    """Return the product's colour, float32[H, W, 3], 0..1.
+
+    Along the edge it is carried over from inside, where no white is mixed in.
+    """
     inside = cv2.erode((alpha > 0.99).astype(np.float32), np.ones((3, 3), np.uint8))[..., None]
     colour = picture.astype(np.float32) * np.float32(1 / 255)
     near = cv2.GaussianBlur(colour * inside, (0, 0), 2.0)
@@ -122,7 +125,7 @@ def load_packshots(folder: Path, split: Split) -> tuple[Sprite, ...]:
 
     Raises:
         NoInputError: the folder does not exist.
-        BadInputError: it holds no picture of this split, an unreadable one, or pictures without a background that can be keyed.
+        BadInputError: it holds no picture of this split, an unreadable one, or some without a plain white background.
     """
     sprites, unfit = [], []
     for path in _pictures(folder, split):

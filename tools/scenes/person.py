@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cutline.tools.scenes.relief import Capsule, Relief, normals
-from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.shot import F32, f32
 from cutline.tools.scenes.textures import cloud, colour
 
 __all__ = ["SKINS", "Looks", "draw_looks", "with_person"]
@@ -52,10 +52,10 @@ def with_person(rng: np.random.Generator, scene: F32, looks: Looks) -> F32:
     side = rng.choice([-1, 1])
     shade = np.clip(0.42 + 0.62 * np.clip(0.45 * side * nx - 0.5 * ny + 0.75 * nz, 0, 1), 0, 1.1)[..., None]
     cloth = colour(rng, saturation=(0.05, 0.6), value=(0.15, 0.85)) if looks.cloth is None else looks.cloth
-    stripes = 1.0
+    stripes = f32(1.0)
     if rng.random() < 0.4:
         period = unit * rng.uniform(0.02, 0.05)
-        stripes = 1 - 0.3 * (np.sin(2 * np.pi * np.arange(columns) / period) > 0.3)[None, :, None]
+        stripes = f32(1 - 0.3 * (np.sin(2 * np.pi * np.arange(columns) / period) > 0.3)[None, :, None])
     drawn = np.clip(cloth * shade * stripes, 0, 1).astype(np.float32)
     skin = looks.skin
     neck = Relief(columns, rows)
@@ -109,4 +109,4 @@ def _blended(scene: F32, drawn: F32, alpha: F32, sigma: float) -> F32:
         for plane in (drawn.astype(np.float32), alpha.astype(np.float32))
     )
     covered = np.clip(soft, 0, 1)[..., None]
-    return np.clip(big + (1 - covered) * scene, 0, 1).astype(np.float32)
+    return f32(np.clip(big + (1 - covered) * scene, 0, 1))

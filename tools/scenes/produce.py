@@ -13,7 +13,7 @@ import numpy as np
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.relief import Capsule, Relief, capsules_along, shaded
 from cutline.tools.scenes.seeds import Split
-from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.shot import F32, f32
 from cutline.tools.scenes.sprite import Sprite
 from cutline.tools.scenes.textures import cloud, lerp, speckle
 
@@ -44,7 +44,7 @@ class Fruit:
     def __init__(
         self, body: Body, *, stem: F32 | None, leaf: F32 | None, dimple: float = 0.0, lean: float = 0.0
     ) -> None:
-        """Describe it: colours of stem and leaf where there are any, depth of the hollow at the stem, angle of lying."""
+        """Describe it: colours of stem and leaf where there are any, depth of the hollow, the stem's lean."""
         self.tags = frozenset({"opaque", "thin"} if stem is not None else {"opaque"})
         self._body, self._stem, self._leaf, self._dimple, self.lean = body, stem, leaf, dimple, lean
         angles = np.arange(256) * (2 * np.pi / 256)
@@ -117,8 +117,8 @@ class Fruit:
             own = layer.coverage[..., None]
             drawn = shaded(tone, layer.heights * 0.7, lamps, 0.15)
             mixed = np.maximum(own + (1 - own) * cover[..., None], 1e-4)
-            rgb = (drawn * own + rgb * (1 - own) * cover[..., None]) / mixed
-            cover = np.maximum(mixed[..., 0], 1e-4) * (mixed[..., 0] > 2e-4)
+            rgb = f32((drawn * own + rgb * (1 - own) * cover[..., None]) / mixed)
+            cover = f32(mixed[..., 0] * (mixed[..., 0] > 2e-4))
         return rgb.astype(np.float32), cover.astype(np.float32)
 
 
@@ -130,7 +130,7 @@ def _round(rng: np.random.Generator, *, tall: float = 1.0, pear: float = 0.0, wo
     for wave in (2, 3, 5):
         radius *= 1 + rng.normal(0, wobble) * np.cos(wave * angle + rng.uniform(0, 6.28))
     low, high = float((-radius * np.cos(angle)).min()), float((-radius * np.cos(angle)).max())
-    return (radius * 2 / (high - low)).astype(np.float32)
+    return f32(radius * 2 / (high - low))
 
 
 def _skin(
@@ -300,8 +300,8 @@ class Bunch:
             own = layer.coverage
             drawn = shaded(tone, layer.heights, lamps, self._gloss, sigma=max(0.7, unit / 200))
             total = np.maximum(own + (1 - own) * alpha, 1e-5)
-            rgb = (drawn * own[..., None] + rgb * ((1 - own) * alpha)[..., None]) / total[..., None]
-            alpha = (own + (1 - own) * alpha).astype(np.float32)
+            rgb = f32((drawn * own[..., None] + rgb * ((1 - own) * alpha)[..., None]) / total[..., None])
+            alpha = f32(own + (1 - own) * alpha)
         return Sprite.from_straight(rgb.astype(np.float32), alpha, sorted(self.tags))
 
 
@@ -317,8 +317,7 @@ def bananas(rng: np.random.Generator, split: Split, pixels: int) -> Bunch:
         radii = 0.1 * np.sqrt(np.clip(1 - np.abs(t) ** 5, 0, 1)) + 0.018
         tone = _tone(rng.uniform(0.125, 0.155), rng.uniform(0.75, 0.9), rng.uniform(0.75, 0.95))
         parts.append((capsules_along(points.astype(np.float32), radii.astype(np.float32)), tone))
-        for end in (points[:2], points[-2:]):
-            parts.append((capsules_along(end.astype(np.float32), 0.022), _BROWN * 1.2))
+        parts.extend((capsules_along(f32(end), 0.022), _BROWN * 1.2) for end in (points[:2], points[-2:]))
     return Bunch(parts, gloss=0.15, tags=("opaque",))
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cutline.tools.scenes.light import Lamps
-from cutline.tools.scenes.shot import F32
+from cutline.tools.scenes.shot import F32, f32
 
 __all__ = ["Capsule", "Relief", "capsules_along", "normals", "shaded"]
 
@@ -33,7 +33,16 @@ def capsules_along(points: F32, radii: F32 | float, depth: float = 0.0) -> list[
     """Return the capsules of a thick line through `points`, float32[n, 2]."""
     thick = np.broadcast_to(np.asarray(radii, np.float32), (len(points),))
     return [
-        Capsule(*points[i], float(thick[i]), *points[i + 1], float(thick[i + 1]), depth, depth)
+        Capsule(
+            float(points[i, 0]),
+            float(points[i, 1]),
+            float(thick[i]),
+            float(points[i + 1, 0]),
+            float(points[i + 1, 1]),
+            float(thick[i + 1]),
+            depth,
+            depth,
+        )
         for i in range(len(points) - 1)
     ]
 
@@ -47,7 +56,7 @@ class Relief:
         self.inner: F32 = np.full((height, width), -1e3, np.float32)
 
     def add(self, capsules: Sequence[Capsule], blend: float) -> F32:
-        """Join capsules to the shape; where two meet they melt over about `blend` pixels. Return their own coverage, 0..1."""
+        """Join capsules to the shape, melting into it over about `blend` pixels; return their own coverage, 0..1."""
         rows, columns = self.heights.shape
         own: F32 = np.full((rows, columns), -1e3, np.float32)
         for part in capsules:
@@ -82,11 +91,11 @@ def _capsule(part: Capsule, left: int, top: int, right: int, bottom: int) -> tup
     radius = part.r0 + np.float32(part.r1 - part.r0) * along
     off_x, off_y = x - (part.x0 + dx * along), y - (part.y0 + dy * along)
     off = off_x * off_x + off_y * off_y
-    inner: F32 = radius - np.sqrt(off)
+    inner = f32(radius - np.sqrt(off))
     bulge = radius * radius - off
     depth = part.z0 + np.float32(part.z1 - part.z0) * along
-    surface: F32 = depth + np.where(bulge > 0, np.sqrt(np.maximum(bulge, 0)), 2 * inner)
-    return inner, surface.astype(np.float32)
+    surface = f32(depth + np.where(bulge > 0, np.sqrt(np.maximum(bulge, 0)), 2 * inner))
+    return inner, surface
 
 
 def _melt(first: F32, second: F32, blend: float) -> F32:

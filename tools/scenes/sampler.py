@@ -1,4 +1,4 @@
-"""Training data at speed: independent random shots, all kinds mixed, from a store of sprites and backdrops that is renewed."""
+"""Training data at speed: independent random shots, all kinds mixed, from stores of sprites and backdrops."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _Store:
 class Sampler:
     """Owns stores of sprites and backdrops; makes a scene, or a still of one, from any seed.
 
-    A seed gives the same shot in every process. 256 consecutive seeds (from a multiple of 256) share one store, so ask for seeds in
-    order, or shuffle within such runs: jumping about makes every call build a store.
+    A seed gives the same shot in every process. 256 consecutive seeds (from a multiple of 256) share one store, so ask
+    for seeds in order, or shuffle within such runs: jumping about makes every call build a store.
     """
 
     def __init__(
@@ -86,11 +86,10 @@ class Sampler:
         return self.scene(seed).shot(0)
 
     def _good(self, rng: np.random.Generator) -> Sprite:
-        """Draw a good of this split, seen from some side, in some light, somewhat larger than most shots will show it."""
+        """Draw a good of this split, seen from some side, in some light, larger than most shots will show it."""
         pixels = int(self.height * 0.8)
         good = draw_good(rng, self.split, pixels)
-        sprite = good.view(float(rng.uniform(-0.9, 0.9)), pixels, draw_lamps(rng))
-        return sprite
+        return good.view(float(rng.uniform(-0.9, 0.9)), pixels, draw_lamps(rng))
 
     def _hand(self, rng: np.random.Generator) -> Hand:
         grip = GRIPS[int(rng.integers(len(GRIPS)))]
@@ -112,7 +111,7 @@ class Sampler:
         return store
 
     def _backdrop(self, rng: np.random.Generator) -> tuple[F32, frozenset[str]]:
-        """Draw a backdrop and its tags: "decoy" where it shows a hand that holds something, which is not to be cut out."""
+        """Draw a backdrop and its tags: "decoy" where it shows a hand that holds goods, which are not to be cut out."""
         if self._photographs and rng.random() < 0.5:
             photograph, held = self._photographs[int(rng.integers(len(self._photographs)))]
             tags = frozenset({"photograph", "decoy"} if held else {"photograph"})

@@ -27,13 +27,11 @@ def check_split(split: str) -> Split:
 
 def generator(split: Split, *keys: int | str) -> np.random.Generator:
     """Return the generator of this split and these keys; equal keys give equal numbers in every process."""
-    words = [_FAMILY[split]]
-    for key in keys:
-        words.append(zlib.crc32(key.encode()) if isinstance(key, str) else key & 0xFFFFFFFFFFFFFFFF)
-    return np.random.default_rng(words)
+    words = (zlib.crc32(key.encode()) if isinstance(key, str) else key & 0xFFFFFFFFFFFFFFFF for key in keys)
+    return np.random.default_rng([_FAMILY[split], *words])
 
 
 def in_split(name: str, split: Split) -> bool:
-    """Tell whether the file of this name belongs to `split`: one in five, by a hash of the name, is held out for the test."""
+    """Tell whether a file belongs to `split`: one in five, by a hash of the name, is held out for the test."""
     held_out = zlib.crc32(name.encode()) % 5 == 0
     return held_out == (split == "test")

@@ -71,7 +71,7 @@ class Shelf(Stage):
         return backdrops.lit(rng, scene)
 
     def state(self, number: int, seconds: float) -> tuple[float, float, bool]:
-        """Return how far above its place a good is (frame heights), how far the hand is from it, and whether it is held."""
+        """Return how far above its place a good is, how far the hand is from it (frame heights), and if it is held."""
         visit, t = divmod(seconds, _VISIT)
         if int(visit) % len(self._places) != number:
             return 0.0, 2.0, False

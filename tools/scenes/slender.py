@@ -42,7 +42,7 @@ class Joined:
     """Owns a turned body and the rods joined to it: a mug's handle, a cup's straw. Points in the body's heights."""
 
     def __init__(self, body: Turned, rods: list[Part], *, swings: bool) -> None:
-        """Take rods in (x from the axis, y from the top); with `swings` they go round with the body, else they stand."""
+        """Take rods in (x from the axis, y from the top); with `swings` they go round with the body, else they stay."""
         self.tags = body.tags | {"thin"}
         self._body, self._rods, self._swings = body, rods, swings
         self.width = body.width

@@ -13,7 +13,7 @@ from cutline.tools.scenes.labels import draw_design
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.relief import normals
 from cutline.tools.scenes.seeds import Split
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.sprite import Sprite
 from cutline.tools.scenes.textures import cloud, speckle
 
@@ -108,7 +108,7 @@ def _outline(rng: np.random.Generator, points: Sequence[tuple[float, float]], un
     ys, ws = np.array(points).T
     line = np.interp(np.linspace(0, 1, _FINE), ys, ws)
     wave = cloud(rng, _FINE, 1, 24.0, 3)[0] - 0.5
-    return np.maximum(line + uneven * 6 * wave, 0.0).astype(np.float32)
+    return f32(np.maximum(line + uneven * 6 * wave, 0.0))
 
 
 def _printed(rng: np.random.Generator, split: Split, pixels: int, width: float) -> U8:

@@ -23,7 +23,7 @@ _LARGEST = 4096  # pixels a side
 
 @final
 class Generated:
-    """Owns one scene and hands out its pictures in order: RGB uint8[H, W, 3], full range. Every iteration begins anew."""
+    """Owns one scene and hands out its pictures in order, RGB uint8[H, W, 3]; every iteration begins anew."""
 
     live = False
 
@@ -42,8 +42,8 @@ def open_scene(uri: str) -> Generated:
     """Open a scene by its URI.
 
     Args:
-        uri: synthetic://NAME?seed=1&size=1280x720&frames=300&fps=30&split=train. frames=0 goes on for ever; all parameters may
-            be left out.
+        uri: synthetic://NAME?seed=1&size=1280x720&frames=300&fps=30&split=train. frames=0 goes on for ever; all
+            parameters may be left out.
     Raises:
         UsageError: an unknown name or parameter, or a value that makes no sense.
     """

@@ -19,8 +19,8 @@ MARGIN = 2  # transparent pixels around every sprite, so that its edge is interp
 class Sprite:
     """Owns one object's picture, premultiplied, with at least MARGIN transparent pixels around it.
 
-    optics, for transparent material, is float32[h, w, 3]: how much of the colour is a filter (0: the material's own light,
-    1: it multiplies what is behind), and where the light comes from (dx, dy in sprite pixels).
+    optics, for transparent material, is float32[h, w, 3]: how much of the colour is a filter (0: the material's own
+    light, 1: it multiplies what is behind), and where the light comes from (dx, dy in sprite pixels).
     """
 
     rgba: U8  # [h, w, 4], premultiplied

@@ -66,7 +66,7 @@ class Stage(ABC):
         settings: CameraSettings | None = None,
         frame_rate: Fraction = _FPS,
     ) -> None:
-        """Build the scene of this seed, with frames of `width` by `height` pixels; without `settings` the camera is drawn too."""
+        """Build the scene of this seed, width by height pixels; without `settings` the camera is drawn too."""
         self.frame_rate = frame_rate
         self.seed, self.width, self.height, self.split = seed, width, height, split
         rng = self.rng("stage")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32
 
 __all__ = ["cloud", "colour", "grain", "lerp", "paint", "speckle", "stone", "weave", "wood"]
 
@@ -84,7 +85,7 @@ def wood(rng: np.random.Generator, width: int, height: int, *, planks: int = 0) 
     surface = lerp(light, dark, np.clip(0.55 * lines + 0.7 * (fibre - 0.5), 0, 1))
     if planks:
         edges = np.linspace(0, height, planks + 1).astype(int)
-        for top, bottom in zip(edges[:-1], edges[1:], strict=True):
+        for top, bottom in pairwise(edges):
             surface[top:bottom] = np.roll(surface[top:bottom], int(rng.integers(0, width)), axis=1) * rng.uniform(
                 0.85, 1.12
             )
@@ -132,9 +133,3 @@ def paint(rng: np.random.Generator, width: int, height: int) -> F32:
     uneven = 1 + rng.uniform(0, 0.12) * (cloud(rng, width, height, height / 2, 3) - 0.5)
     sheet: F32 = base * uneven[..., None].astype(np.float32)
     return sheet
-
-
-def as_float(picture: U8) -> F32:
-    """Return a uint8 picture as float32, 0..1."""
-    scaled: F32 = picture.astype(np.float32) * np.float32(1 / 255)
-    return scaled

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cutline.tools.scenes.light import Lamps
-from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.sprite import Sprite
 
 __all__ = ["Clear", "Skin", "Turned"]
@@ -71,7 +71,7 @@ class Turned:
         self.width = 2 * float(self._radii.max())
 
     def scale(self, height: float) -> tuple[float, float]:
-        """Return the pixels of its own height, and of its axis' top end, in a view `height` pixels high: tilt shows the ends."""
+        """Return the pixels of its own height, and of its axis' top end, in a view `height` pixels high."""
         unit = height / (1 + self.tilt * float(self._radii[-1] + self._radii[0]))
         return unit, unit * self.tilt * float(self._radii[0])
 
@@ -82,14 +82,14 @@ class Turned:
         x = np.arange(-half, half + 1, dtype=np.float32)[None] / np.float32(unit)
         rows = int(np.ceil(height)) + 1
         screen = np.arange(rows, dtype=np.float32)[:, None] / np.float32(unit) - np.float32(self.tilt * self._radii[0])
-        y = screen + np.zeros_like(x)
+        y = f32(screen + np.zeros_like(x))
         radius = self._radius(y)
         for _ in range(2):  # the front of a wide part hangs lower on the screen than its axis
-            y = screen - np.float32(self.tilt) * np.sqrt(np.maximum(radius * radius - x * x, 0))
+            y = f32(screen - self.tilt * np.sqrt(np.maximum(radius * radius - x * x, 0)))
             radius = self._radius(y)
         side = np.clip((radius - np.abs(x)) * unit + 0.5, 0, 1)
         front = side * np.clip(y * unit + 0.5, 0, 1) * np.clip((1 - y) * unit + 0.5, 0, 1)
-        u = np.clip(x / np.maximum(radius, 1e-3), -1, 1)
+        u = f32(np.clip(x / np.maximum(radius, 1e-3), -1, 1))
         colour, alpha, optics = self._skin(u, y, radius, yaw, lamps, unit)
         alpha = alpha * front
         if self._lid is not None:
@@ -145,16 +145,21 @@ class Turned:
             return colour, alpha, optics
         reach = np.sqrt((x / top) ** 2 + (screen / (self.tilt * top)) ** 2)
         cover = np.clip((1 - reach) * self.tilt * top * unit + 0.5, 0, 1).astype(np.float32)
-        tone = lid.colour * np.float32(lamps.ambient + 0.6)
-        rim = np.where(reach > 0.86, 1.15, 0.9 + 0.12 * lid.gloss * np.sin(6 * x / top)).astype(np.float32)
+        ring = np.clip((reach - 0.9) * 20, 0, 1)
+        if lid.clear is not None:  # an open glass: one looks onto its far wall, and the rim shines
+            tone = lid.clear.tint * (0.8 + 0.4 * ring)[..., None]
+            cover = f32(cover * (lid.clear.density * (1 - ring) + (0.75 - 0.25 * np.abs(x) / top) * ring))
+        else:
+            shine = np.where(reach > 0.86, 1.15, 0.9 + 0.12 * lid.gloss * np.sin(6 * x / top))
+            tone = lid.colour * (shine * (lamps.ambient + 0.6))[..., None]
         rest = 1 - cover
         total = np.maximum(cover + rest * alpha, 1e-4)
-        mixed = (np.clip(tone * rim[..., None], 0, 1) * cover[..., None] + colour * (rest * alpha)[..., None]) / total[
-            ..., None
-        ]
+        mixed = (np.clip(tone, 0, 1) * cover[..., None] + colour * (rest * alpha)[..., None]) / total[..., None]
         if optics is not None:
             optics[..., 0] *= 1 - cover / total
-        return np.clip(mixed, 0, 1).astype(np.float32), (cover + rest * alpha).astype(np.float32), optics
+            if lid.clear is not None:
+                optics[..., 0] += lid.clear.filtering * (1 - ring) * cover / total
+        return f32(np.clip(mixed, 0, 1)), f32(cover + rest * alpha), optics
 
 
 def _opaque(skin: Skin, u: F32, v: F32, yaw: float, diffuse: F32, mirrored: F32, room: F32) -> F32:

@@ -92,26 +92,22 @@ def water_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     waist = rng.uniform(0.55, 0.75)
     profile = [
         (0, neck * 1.12), (0.07, neck * 1.12), (0.071, neck), (0.11, neck), (0.12, neck * 1.15), (0.13, neck),
-        (0.5 * (0.13 + shoulder), (neck + r) * 0.52), (shoulder, r), (waist - 0.06, r), (waist, r * rng.uniform(0.86, 1)),
-        (waist + 0.06, r), (0.95, r), (1, r * 0.82),
+        (0.5 * (0.13 + shoulder), (neck + r) * 0.52), (shoulder, r), (waist - 0.06, r),
+        (waist, r * rng.uniform(0.86, 1)), (waist + 0.06, r), (0.95, r), (1, r * 0.82),
     ]  # fmt: skip
     glass, level = _glass(rng), rng.uniform(0.12, 0.7)
     empty = Clear(tint=glass.tint, density=glass.density * 0.6, filtering=glass.filtering, bend=glass.bend)
     full = Clear(
         tint=glass.tint, density=glass.density, filtering=glass.filtering, bend=glass.bend, lens=rng.uniform(0.5, 1)
     )
-    shell = lambda clear: Skin(colour=glass.tint, gloss=float(rng.uniform(0.5, 0.95)), clear=clear)  # noqa: E731
-    zones: list[tuple[float, Skin]] = [(0.075, cap), (level, shell(empty))]
+    gloss = float(rng.uniform(0.5, 0.95))
+    wet = Skin(colour=glass.tint, gloss=gloss, clear=full)
+    zones: list[tuple[float, Skin]] = [(0.075, cap), (level, Skin(colour=glass.tint, gloss=gloss, clear=empty))]
     top = max(level, shoulder) + rng.uniform(0.02, 0.1)
     if rng.random() < 0.6 and top < 0.6:
         bottom = top + rng.uniform(0.12, 0.28)
-        zones += [
-            (top, shell(full)),
-            (bottom, _label(rng, split, pixels, 2 * np.pi * r, bottom - top)),
-            (1, shell(full)),
-        ]
-    else:
-        zones.append((1, shell(full)))
+        zones += [(top, wet), (bottom, _label(rng, split, pixels, 2 * np.pi * r, bottom - top))]
+    zones.append((1, wet))
     return Turned(zones=zones, profile=profile, tags=("transparent",), tilt=_tilt(rng) * 0.6, lid=cap, smooth=0.012)
 
 
@@ -172,7 +168,7 @@ def tumbler(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     level = rng.uniform(0.15, 0.9)
     profile = [(0, r), (0.95, r * rng.uniform(0.7, 1)), (1, r * 0.68)]
     zones = [(0.012, rim), (level, shell), (0.93, Skin(colour=drink, gloss=0.9, clear=liquid)), (1, rim)]
-    return Turned(profile, zones, tags=("transparent",), tilt=_tilt(rng), smooth=0.004)
+    return Turned(profile, zones, tags=("transparent",), tilt=_tilt(rng), lid=shell, smooth=0.004)
 
 
 def spray_can(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
@@ -243,7 +239,12 @@ def carafe(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
         (1, r * 0.7),
     ]
     return Turned(
-        profile, [(rng.uniform(0.3, 0.7), shell), (1, wet)], tags=("transparent",), tilt=_tilt(rng), smooth=0.04
+        profile,
+        [(rng.uniform(0.3, 0.7), shell), (1, wet)],
+        tags=("transparent",),
+        tilt=_tilt(rng),
+        lid=shell,
+        smooth=0.04,
     )
 
 
@@ -270,7 +271,7 @@ def wine_glass(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
         (1, r * 0.85),
     ]
     zones = [(level, shell), (0.48, wine if rng.random() < 0.6 else shell), (1, stem)]
-    return Turned(profile, zones, tags=("transparent", "thin"), tilt=_tilt(rng) * 0.5, smooth=0.015)
+    return Turned(profile, zones, tags=("transparent", "thin"), tilt=_tilt(rng) * 0.5, lid=shell, smooth=0.015)
 
 
 def ketchup_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
