@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import threading
 import time
+from collections import deque
 from typing import Final, final
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
@@ -65,8 +66,10 @@ class Source:
         self._frames = 0
         self._base = 0  # number of the child's frame 0
         self._next = 0  # number of the next frame
+        self._owed = 0  # frames that earlier processes lost and no Filled has told of
         self._last: tuple[int, int] | None = None  # pts, available_ns
         self._ended = False
+        self._early: deque[Notice] = deque()  # what was said while the input was opened
         self._wait_s = FIRST_WAIT_S
         self._retry_at: float | None = None
         self._opening_until: float | None = None
@@ -128,6 +131,8 @@ class Source:
 
     def _step(self, timeout_s: float) -> Filled | Notice | End | None:
         """Do one thing that is due, waiting at most so long."""
+        if self._early:
+            return self._early.popleft()
         now = time.monotonic()
         if self._retry_at is not None:
             if now < self._retry_at:
@@ -157,7 +162,8 @@ class Source:
             self._next = index + 1
             self._last = (message.pts, message.available_ns)
             time_ = Timestamp(message.pts, self.info.time_base, message.available_ns)
-            return Filled(message.slot, index, time_, message.skipped)
+            skipped, self._owed = message.skipped + self._owed, 0
+            return Filled(message.slot, index, time_, skipped)
         if isinstance(message, Say):
             return Notice(message.text, message.kind)
         if isinstance(message, Opened):
@@ -173,6 +179,7 @@ class Source:
         if not self.info.live or isinstance(error, InternalError):
             return self._end(error, skipped)
         self._next += skipped
+        self._owed += skipped
         first = self._opening_until is None
         with self._lock:
             self._child.close(kill=True)
@@ -199,7 +206,7 @@ class Source:
         with self._lock:
             self._finish()
         self._child.close()
-        return End(error, self._frames, skipped)
+        return End(error, self._frames, skipped + self._owed)
 
     def _finish(self) -> None:
         """Under the lock: nothing comes any more, so the slots that were offered are free."""
@@ -233,15 +240,13 @@ class Source:
         return child
 
     def _await_opened(self) -> SourceInfo:
-        notices: list[Notice] = []
         while True:
             now = time.monotonic()
             message = self._receive(self._patience_s(now))
             if isinstance(message, Opened):
-                self._early = notices
                 return message.info
             if isinstance(message, Say):
-                notices.append(Notice(message.text, message.kind))
+                self._early.append(Notice(message.text, message.kind))
             elif isinstance(message, Failed):
                 raise message.rebuild()
             elif self._child.channel.closed_by_peer:

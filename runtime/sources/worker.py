@@ -138,15 +138,15 @@ class Worker:
         given = 0
         opened = False
         for frame in self._frames(request, reader, converter, clock, address):
+            if frame is None:
+                if not traits.live or self._slots is not None:
+                    self._lose()
+                continue
             if not opened:
                 opened = True
                 self._channel.send(Opened(self._info(address, reader, converter, clock)))
             if request.frame_limit is not None and self._index >= request.frame_limit:
                 return
-            if frame is None:
-                if self._slots is not None:
-                    self._lose()
-                continue
             if latest and traits.live and self._slots is None:
                 self._take_messages()
                 if self._slots is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -95,7 +96,8 @@ class Clips:
         path = self.folder / name
         if not path.exists():
             with av.open(str(path), "w") as out:
-                _write_tone(out, out.add_stream("aac", rate=48000), Fraction(1))
+                codec = "libmp3lame" if path.suffix == ".mp3" else "aac"
+                _write_tone(out, out.add_stream(codec, rate=48000), Fraction(1))
         return path
 
     def picture(self, name: str, rgb: NDArray[np.uint8]) -> Path:
@@ -195,3 +197,11 @@ def drain(uri: str | Path, options: SourceOptions = PLAIN, *, keep: bool = True)
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return Clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
