@@ -40,10 +40,6 @@ def colour_tags(colour: Colour) -> ColourTags:
     return ColourTags(matrix, primaries, transfer, 2 if colour.full_range else 1)
 
 
-def _set_tags(frame: av.VideoFrame, tags: ColourTags) -> None:
-    frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = tags
-
-
 @final
 class Picture:
     """Owns one FFmpeg frame into which planes are copied again and again.
@@ -83,7 +79,7 @@ class Picture:
                 target[:height, width:] = source[:, -1:]
             if height < target.shape[0]:
                 target[height:] = target[height - 1]
-        _set_tags(self.frame, self._tags)
+        self.frame.colorspace, self.frame.color_range = self._tags.matrix, self._tags.range
         return self.frame
 
 
@@ -103,10 +99,12 @@ def convert(
         exact: interpolate chroma from its left siting, and round; False is 10 times faster, for the eye.
     """
     matrix = SWS_MATRIX[colour.matrix]
+    other = SWS_MATRIX[Matrix.BT601 if colour.matrix is Matrix.BT709 else Matrix.BT709]
+    # RGB has no matrix, but PyAV 14 ignores the source's when both are the same
     return frame.reformat(
         format=pixel_format,
         src_colorspace=matrix,
-        dst_colorspace=matrix,
+        dst_colorspace=other if pixel_format.startswith(("rgb", "bgr")) else matrix,
         src_color_range=2 if colour.full_range else 1,
         dst_color_range=2 if full_range else 1,
         interpolation=SWS_EXACT if exact else SWS_FAST,

@@ -197,7 +197,7 @@ class VideoFileSink:
     def _put_away(self, *, complete: bool) -> None:
         if self._failed:
             self._file.leave()
-            with suppress(OSError, av.FFmpegError):  # told already; this frees what FFmpeg holds
+            with suppress(OSError, ValueError, av.FFmpegError):  # told already; this frees what FFmpeg holds
                 self._container.close()
             if self._recipe.tick is None:
                 cut_to_whole_fragments(self._file.path)
