@@ -16,7 +16,7 @@ from cutline.tools.scenes.relief import Capsule, Relief, capsules_along, shaded
 from cutline.tools.scenes.seeds import Split
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import MARGIN, Sprite
-from cutline.tools.scenes.turned import Clear, Skin, Turned
+from cutline.tools.scenes.turned import Clear, Skin, Turned, held_back
 
 __all__ = ["SLENDER", "Joined"]
 
@@ -127,7 +127,7 @@ def straw_cup(rng: np.random.Generator, split: Split, pixels: int) -> Joined:
     design = draw_design(rng, split)
     if rng.random() < 0.5:
         drink = _hsv(rng.uniform(0, 0.2), rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.9))
-        film = Clear(tint=drink, density=float(rng.uniform(0.35, 0.85)), filtering=0.6, bend=0.2, lens=0.5)
+        film = Clear(tint=drink, density=held_back(drink), filtering=0.85, bend=0.2, lens=0.5)
         side, tags = Skin(colour=drink, gloss=0.7, clear=film), ("transparent",)
     else:
         wrap = design.wrap(max(24, int(pixels * 2 * np.pi * r)), max(12, pixels))

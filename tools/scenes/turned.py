@@ -13,7 +13,9 @@ from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.sprite import Sprite
 
-__all__ = ["Clear", "Skin", "Turned"]
+__all__ = ["Clear", "Skin", "Turned", "held_back"]
+
+_LUMA = f32([0.2126, 0.7152, 0.0722])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,15 @@ class Clear:
     filtering: float = 0.85  # share of the tint that is a filter and not haze
     bend: float = 0.25  # how far the edges shift what is behind, in radii
     lens: float = 0.0  # 0: hollow; 1: full of liquid, which turns what is behind left to right
+
+
+def held_back(tint: F32) -> float:
+    """Return the alpha of clear material by its tint: the darker it makes what is behind, the more of it is there.
+
+    One rule for all clear material, so that alpha can be told from what is seen. Even the clearest glass keeps 0.28:
+    a bottle that was cut out and put before something else would vanish, but for its edges.
+    """
+    return float(0.28 + 0.7 * (1 - _LUMA @ tint))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from cutline.tools.scenes.labels import draw_design
 from cutline.tools.scenes.seeds import Split
-from cutline.tools.scenes.shot import F32
-from cutline.tools.scenes.turned import Clear, Skin, Turned
+from cutline.tools.scenes.shot import F32, f32
+from cutline.tools.scenes.turned import Clear, Skin, Turned, held_back
 
 __all__ = ["VESSELS"]
 
@@ -42,8 +42,8 @@ def _glass(rng: np.random.Generator, *, full: bool | None = None) -> Clear:
     filled = bool(rng.random() < 0.6) if full is None else full
     return Clear(
         tint=tint,
-        density=float(rng.uniform(0.12, 0.5) if pale else rng.uniform(0.3, 0.75)),
-        filtering=float(rng.uniform(0.6, 0.95)),
+        density=held_back(tint),
+        filtering=float(rng.uniform(0.75, 0.95)),
         bend=float(rng.uniform(0.1, 0.4)),
         lens=float(rng.uniform(0.4, 1)) if filled else 0.0,
     )
@@ -96,7 +96,8 @@ def water_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
         (waist, r * rng.uniform(0.86, 1)), (waist + 0.06, r), (0.95, r), (1, r * 0.82),
     ]  # fmt: skip
     glass, level = _glass(rng), rng.uniform(0.12, 0.7)
-    empty = Clear(tint=glass.tint, density=glass.density * 0.6, filtering=glass.filtering, bend=glass.bend)
+    dry = f32(1 - 0.5 * (1 - glass.tint))
+    empty = Clear(tint=dry, density=held_back(dry), filtering=glass.filtering, bend=glass.bend)
     full = Clear(
         tint=glass.tint, density=glass.density, filtering=glass.filtering, bend=glass.bend, lens=rng.uniform(0.5, 1)
     )
@@ -114,11 +115,8 @@ def water_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
 def wine_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     """A tall bottle of dark or green glass with a foil neck and a paper label."""
     r = rng.uniform(0.115, 0.15)
-    dark = rng.random() < 0.5
     tint = _hsv(rng.choice([0.07, 0.25, 0.33]), rng.uniform(0.5, 0.95), rng.uniform(0.12, 0.4))
-    clear = Clear(
-        tint=tint, density=float(rng.uniform(0.75, 0.97) if dark else rng.uniform(0.45, 0.75)), bend=0.3, lens=0.6
-    )
+    clear = Clear(tint=tint, density=held_back(tint), bend=0.3, lens=0.6)
     glass = Skin(colour=tint, gloss=0.85, clear=clear)
     foil = Skin(colour=_plastic(rng), gloss=0.5, metal=0.4)
     neck = r * 0.36
@@ -141,7 +139,7 @@ def jar(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     content = _hsv(rng.choice([0.0, 0.04, 0.1, 0.14, 0.3, 0.95]), rng.uniform(0.5, 0.95), rng.uniform(0.25, 0.9))
     clear = Clear(tint=content, density=float(rng.uniform(0.6, 0.95)), filtering=0.5, bend=0.2, lens=0.5)
     glass = Skin(colour=content, gloss=0.85, clear=clear)
-    air = Skin(colour=content, gloss=0.85, clear=Clear(tint=np.full(3, 0.85, np.float32), density=0.2))
+    air = Skin(colour=content, gloss=0.85, clear=Clear(tint=np.full(3, 0.85, np.float32), density=0.35))
     lid = Skin(colour=_plastic(rng), gloss=0.5, metal=0.3, ribs=int(rng.integers(0, 50)))
     profile = [(0, r * 0.88), (0.13, r * 0.9), (0.14, r * 0.82), (0.18, r * 0.85), (0.26, r), (0.95, r), (1, r * 0.9)]
     zones = [
@@ -162,9 +160,7 @@ def tumbler(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     shell = Skin(colour=glass.tint, gloss=0.9, clear=glass)
     rim = Skin(colour=glass.tint, gloss=0.9, clear=Clear(tint=np.full(3, 0.9, np.float32), density=0.5))
     drink = _hsv(rng.choice([0.05, 0.1, 0.14, 0.95]), rng.uniform(0.3, 0.95), rng.uniform(0.5, 0.95))
-    liquid = Clear(
-        tint=drink, density=float(rng.uniform(0.3, 0.9)), filtering=0.6, bend=0.2, lens=float(rng.uniform(0.4, 1))
-    )
+    liquid = Clear(tint=drink, density=held_back(drink), filtering=0.85, bend=0.2, lens=float(rng.uniform(0.4, 1)))
     level = rng.uniform(0.15, 0.9)
     profile = [(0, r), (0.95, r * rng.uniform(0.7, 1)), (1, r * 0.68)]
     zones = [(0.012, rim), (level, shell), (0.93, Skin(colour=drink, gloss=0.9, clear=liquid)), (1, rim)]
@@ -226,9 +222,8 @@ def carafe(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     r = rng.uniform(0.22, 0.32)
     glass = _glass(rng, full=False)
     shell = Skin(colour=glass.tint, gloss=0.95, clear=glass)
-    wet = Skin(
-        colour=glass.tint, gloss=0.95, clear=Clear(tint=glass.tint, density=min(0.9, glass.density * 1.4), lens=0.8)
-    )
+    soaked = f32(glass.tint * 0.8)
+    wet = Skin(colour=glass.tint, gloss=0.95, clear=Clear(tint=soaked, density=held_back(soaked), lens=0.8))
     profile = [
         (0, r * 0.6),
         (0.1, r * 0.45),
@@ -255,9 +250,7 @@ def wine_glass(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     glass = _glass(rng, full=False)
     shell = Skin(colour=glass.tint, gloss=0.95, clear=glass)
     drink = _hsv(rng.choice([0.97, 0.13]), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.9))
-    wine = Skin(
-        colour=drink, gloss=0.9, clear=Clear(tint=drink, density=float(rng.uniform(0.5, 0.95)), filtering=0.7, lens=0.8)
-    )
+    wine = Skin(colour=drink, gloss=0.9, clear=Clear(tint=drink, density=held_back(drink), lens=0.8))
     stem = Skin(colour=glass.tint, gloss=0.9, clear=Clear(tint=np.full(3, 0.8, np.float32), density=0.45))
     level = rng.uniform(0.12, 0.4)
     profile = [
