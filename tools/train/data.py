@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.runtime.errors import CutlineError, InternalError
-from cutline.tools.scenes import Sampler
+from cutline.tools.scenes import SCENES, Sampler, Scene, make_scene
 from cutline.tools.train.augment import AugmentOptions, augment
 from cutline.tools.train.pool import Composite, create_pool, open_pool
 
@@ -35,6 +35,9 @@ __all__ = ["Batch", "Feed", "FeedOptions"]
 Maker = Callable[[int], Composite]
 _PATIENCE_S = 180.0  # without one new composite: the makers hang
 _NAP_S = 0.01
+_STAGES = tuple(name for name in SCENES if name != "packshots")
+_STAGED_SHOTS = 4  # of one staged scene, which costs more to set up than to photograph
+_STAGED_FRAMES = 600  # among which those shots are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class Feed:
 
 
 def composite_maker(options: FeedOptions) -> Maker:
-    """What makes composite k: a random still of the training split, with the user's goods and places if they are given.
+    """What makes composite k: in turn a free still, with the user's goods and places if given, and a staged scene.
 
     Raises:
         NoInputError: a folder is missing.
@@ -158,8 +161,17 @@ def composite_maker(options: FeedOptions) -> Maker:
     sampler = Sampler(options.width, options.height, "train", products=options.products, scenes=options.scenes)
     first = options.seed << 32
 
+    @lru_cache(maxsize=1)
+    def staged(number: int) -> Scene:
+        name = _STAGES[number % len(_STAGES)]
+        return make_scene(name, seed=first + number, width=options.width, height=options.height, split="train")
+
     def make(number: int) -> Composite:
-        shot = sampler.shot(first + number)
+        if number % 2:
+            index = int(np.random.default_rng([options.seed, number]).integers(0, _STAGED_FRAMES))
+            shot = staged(number // (2 * _STAGED_SHOTS)).shot(index)
+        else:
+            shot = sampler.shot(first + number // 2)
         return Composite(shot.rgb, shot.plate, np.rint(shot.alpha * 255).astype(np.uint8))
 
     return make
