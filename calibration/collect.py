@@ -17,7 +17,7 @@ from cutline.calibration.runner import OrtRunner, Sequences
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BadInputError, UsageError
 
-__all__ = ["CollectOptions", "Progress", "collect", "observed_tensors"]
+__all__ = ["DEFAULTS", "CollectOptions", "Progress", "collect", "observed_tensors"]
 
 Progress: TypeAlias = Callable[[int, int | None, str], None]  # done, of how many if known, what
 
@@ -41,6 +41,9 @@ class CollectOptions:
             )
 
 
+DEFAULTS = CollectOptions()
+
+
 def observed_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     """The float tensors whose range matters: all but what only a ReLU or Clip reads, as that fuses with its layer."""
     graph = Graph(model)
@@ -58,7 +61,7 @@ def collect(
     contract: ModelContract,
     sequences: Sequences,
     *,
-    options: CollectOptions = CollectOptions(),
+    options: CollectOptions = DEFAULTS,
     progress: Progress | None = None,
 ) -> dict[str, Histogram]:
     """Count every observed tensor over all frames.
