@@ -14,9 +14,11 @@ from onnx import numpy_helper
 from cutline.runtime.errors import BadInputError, NoInputError, StorageError
 
 __all__ = [
+    "HINT",
     "MAX_WEIGHT_BYTES",
     "all_graphs",
     "all_tensors",
+    "check_names",
     "check_operators",
     "check_weights",
     "load_external",
@@ -26,6 +28,7 @@ __all__ = [
 MAX_WEIGHT_BYTES = 256 << 20  # U2Net has 168 MiB, BiRefNet-lite 170; what is larger does not run beside a camera
 MAX_STRUCTURE_BYTES = 16 << 20  # of the file, apart from the weights
 HINT = "Export the model to ONNX again, or download it again."
+NEWEST_VERSION = 1000  # of any domain
 LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 FORBIDDEN_TYPES = frozenset({onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128})
 
@@ -110,9 +113,11 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
 
 
-def load_external(model: onnx.ModelProto, folder: Path) -> None:
+def load_external(model: onnx.ModelProto, folder: Path) -> bool:
     """Read external weights into the model, from plain files inside the model's own folder only.
 
+    Returns:
+        Whether there were any.
     Raises:
         BadInputError: a path is absolute, has `..` or passes a link; the file holds less than declared, or too much.
     """
@@ -135,6 +140,7 @@ def load_external(model: onnx.ModelProto, folder: Path) -> None:
             tensor.raw_data = file.read(length)
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+    return bool(outside)
 
 
 def _number(text: str) -> int:
@@ -166,6 +172,24 @@ def _inside(folder: Path, location: str) -> Path:
     return step
 
 
+def check_names(model: onnx.ModelProto) -> None:
+    """Refuse names that are not UTF-8: protobuf hands them over as bytes, and every library trips over them elsewhere.
+
+    Raises:
+        BadInputError: there is one.
+    """
+    names: list[object] = [entry.domain for entry in model.opset_import]
+    nodes = [node for function in model.functions for node in function.node]
+    for graph in all_graphs(model.graph):
+        nodes.extend(graph.node)
+        names += [value.name for value in (*graph.input, *graph.output, *graph.value_info)]
+    for node in nodes:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
+    names += [tensor.name for tensor in all_tensors(model)]
+    if any(isinstance(name, bytes) for name in names):
+        raise BadInputError("the model has a name that is not text", remedy=HINT)
+
+
 def check_operators(model: onnx.ModelProto) -> None:
     """Refuse operators that ONNX does not define, and loops.
 
@@ -173,6 +197,11 @@ def check_operators(model: onnx.ModelProto) -> None:
         BadInputError: names each such operator once.
     """
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    newest = onnx.defs.onnx_opset_version()
+    if not all(1 <= version <= NEWEST_VERSION for version in versions.values()) or versions.get("ai.onnx", 0) > newest:
+        raise BadInputError(
+            "the model's opset is not known here", remedy=f"Export it with an opset from 7 to {newest}.", found=versions
+        )
     local = {(function.domain, function.name) for function in model.functions}
     nodes = [node for graph in all_graphs(model.graph) for node in graph.node]
     nodes += [node for function in model.functions for node in function.node]

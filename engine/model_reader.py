@@ -11,8 +11,9 @@ from typing import Any
 
 import onnx
 
-from cutline.engine.model_check import HINT, check_operators, check_weights, load_external, parse
+from cutline.engine.model_check import HINT, check_names, check_operators, check_weights, load_external, parse
 from cutline.engine.model_clean import clean, finish
+from cutline.engine.model_import import ImportedModel
 from cutline.engine.model_shapes import (
     declared_shape,
     freeze_ratio,
@@ -28,29 +29,28 @@ __all__ = ["read_model", "task"]
 
 def task(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Worker entry: request has path, shapes, ratio, folder."""
-    frozen, cleaned, lines = read_model(Path(request["path"]), request["shapes"], request["ratio"])
-    tell({"lines": lines})
+    model = read_model(Path(request["path"]), request["shapes"], request["ratio"])
+    tell({"lines": model.lines})
     folder = Path(request["folder"])
-    (folder / "frozen.onnx").write_bytes(frozen)
-    (folder / "clean.onnx").write_bytes(cleaned)
-    return {"lines": lines}
+    (folder / "frozen.onnx").write_bytes(model.frozen)
+    (folder / "clean.onnx").write_bytes(model.clean)
+    return {"lines": model.lines, "external": model.external}
 
 
-def read_model(path: Path, shapes: dict[str, list[int]], ratio: float | None) -> tuple[bytes, bytes, list[str]]:
+def read_model(path: Path, shapes: dict[str, list[int]], ratio: float | None) -> ImportedModel:
     """Read, check, freeze and clean one model.
 
     Args:
         shapes: fixed shapes by input name.
         ratio: RobustVideoMatting's downsample_ratio, None for the authors' rule.
-    Returns:
-        The frozen model (shapes fixed where they can be, nothing else changed), the clean one, and what was done.
     Raises:
         NoInputError, BadInputError, UsageError: see the steps.
     """
     model = parse(path)
     nodes_before = len(model.graph.node)
+    check_names(model)
     check_operators(model)
-    load_external(model, path.absolute().parent)
+    external = load_external(model, path.absolute().parent)
     check_weights(model)
     _check_by_library(model)
     lines = freeze_shapes(model, shapes)
@@ -63,7 +63,13 @@ def read_model(path: Path, shapes: dict[str, list[int]], ratio: float | None) ->
         cleaned = clean(cleaned)
     cleaned = finish(cleaned)
     lines.append(f"graph: {nodes_before} nodes -> {len(cleaned.graph.node)} after folding")
-    return frozen, cleaned.SerializeToString(), lines
+    return ImportedModel(
+        name=path.stem,
+        frozen=frozen,
+        clean=cleaned.SerializeToString(),
+        lines=tuple(lines),
+        external=external,
+    )
 
 
 def _check_by_library(model: onnx.ModelProto) -> None:
