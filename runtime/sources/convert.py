@@ -36,7 +36,6 @@ class Converter:
         decoder: str,
         target: FrameFormat | None = None,
         crop: bool = False,
-        stills: bool = False,
         pixel_aspect: Fraction = Fraction(1),
         report: Callable[[str, str], None],
     ) -> None:
@@ -45,11 +44,10 @@ class Converter:
         Args:
             target: the format to bring frames to; None: that of the first frame.
             crop: reach the target's shape by cutting evenly, instead of scaling each axis on its own.
-            stills: every frame is a picture of its own, laid as its camera was held.
             pixel_aspect: width over height of one stored pixel.
             report: called with kind and text of a notice.
         """
-        self._decoder, self._crop, self._stills, self._report = decoder, crop, stills, report
+        self._decoder, self._crop, self._report = decoder, crop, report
         self._given = target is not None
         self._target = target
         sane = Fraction(1, _ODDEST_PIXEL) <= pixel_aspect <= _ODDEST_PIXEL
@@ -67,16 +65,18 @@ class Converter:
         assert self._target is not None
         return self._target
 
-    def push(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
+    def push(self, frame: av.VideoFrame, turn: Turn | None = None) -> list[av.VideoFrame]:
         """Convert one frame; returns those that are ready, as yuv420p or yuvj420p in the format.
 
+        Args:
+            turn: filters that set it upright; None: what its display matrix says.
         Raises:
             BadInputError: the frame's size or colour cannot be handled.
         """
         shape = (frame.width, frame.height, frame.rotation)
-        if self._stills or shape != self._shape:
+        if turn is None and shape != self._shape:
             self._shape, self._turn = shape, read_turn(frame)
-        look = look_at(frame, self._decoder, self._turn)
+        look = look_at(frame, self._decoder, self._turn if turn is None else turn)
         ready: list[av.VideoFrame] = []
         if look.interlaced and not self._deinterlace:
             self._deinterlace, self._look = True, None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.errors import BadInputError, UsageError
 from cutline.runtime.sources.address import Address
+from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.reader import Lost, Traits
 
 __all__ = ["FrameGenerator", "GeneratorReader"]
@@ -51,6 +52,7 @@ class GeneratorReader:
         self._generator = opener(address.uri)
         self._name = name
         self.broken: str | None = None
+        self.turn: Turn | None = ()
         made = self._generator
         self.traits = Traits(
             time_base=1 / made.frame_rate,

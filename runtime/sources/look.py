@@ -29,6 +29,11 @@ _MATRICES: Final = {
 _UNSPECIFIED: Final = frozenset({0, 2, 3})  # RGB on a YUV frame is a lie; 3 is reserved
 _FULL: Final = 2  # AVCOL_RANGE_JPEG
 _LIMITED: Final = 1  # AVCOL_RANGE_MPEG
+_ROTATIONS: Final[dict[int, Turn]] = {  # by degrees counterclockwise
+    90: (("transpose", "cclock"),),
+    180: (("hflip", ""), ("vflip", "")),
+    270: (("transpose", "clock"),),
+}
 _HD: Final = 720  # lines; below, an unspecified matrix means BT.601
 _VIDEO_CODECS: Final = frozenset({"av1", "h264", "hevc", "libdav1d", "mpeg2video", "mpeg4", "vp8", "vp9", "vvc"})
 
@@ -108,7 +113,10 @@ def read_turn(frame: av.VideoFrame) -> Turn:
 
     Source: FFmpeg, libavutil/display.h: x' = a x + c y, y' = b x + d y, 16.16 fixed point, y downwards.
     """
-    side = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV lists all side data at once, and fails on kinds that are newer than itself
+        return _ROTATIONS.get(frame.rotation % 360, ())
     if not isinstance(side, SideData):
         return ()
     a, b, _, c, d = struct.unpack_from("=5i", bytes(side))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,8 @@ from cutline.runtime.errors import BadInputError, NoInputError
 from cutline.runtime.frame import FrameFormat, Planes, allocate_planes
 from cutline.runtime.sources.address import list_pictures
 from cutline.runtime.sources.convert import Converter, copy_planes
+from cutline.runtime.sources.exif import SEARCHED, exif_turn
+from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.reader import MAX_PIXELS, Lost, Traits
 from cutline.runtime.sources.trouble import LogTail
 
@@ -35,6 +36,7 @@ class PictureReader:
         self._paths = list_pictures(text)
         self._log = log
         self.broken: str | None = None
+        self.turn: Turn | None = ()
         self.traits = Traits(
             time_base=1 / RATE,
             rate=RATE,
@@ -47,9 +49,8 @@ class PictureReader:
 
     def __iter__(self) -> Iterator[av.VideoFrame | Lost]:
         for number, path in enumerate(self._paths):
-            gc.collect(1)  # the pictures before this one: see read_turn
             try:
-                frame = _decode(path)
+                frame, self.turn = _decode(path)
             except (av.FFmpegError, OSError) as error:
                 yield Lost(f"{path}: {self._log.last or error}")
                 continue
@@ -69,9 +70,9 @@ def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002
         BadInputError: it is no picture that can be decoded, or it is too large.
     """
     try:
-        frame = _decode(Path(path))
+        frame, turn = _decode(Path(path))
         converter = Converter(decoder="", target=format, crop=True, report=lambda kind, text: None)
-        (ready,) = converter.push(frame) or converter.flush()
+        (ready,) = converter.push(frame, turn) or converter.flush()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoInputError("no such picture", remedy="Check the name.", input=str(path)) from error
     except PermissionError as error:
@@ -86,7 +87,7 @@ def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002
     return planes
 
 
-def _decode(path: Path) -> av.VideoFrame:
+def _decode(path: Path) -> tuple[av.VideoFrame, Turn]:
     """Decode the first picture of a file, through a file object: FFmpeg would read % in a name as a pattern."""
     with path.open("rb") as file, av.open(file, "r", options={"max_pixels": str(MAX_PIXELS)}) as container:
         streams = container.streams.video
@@ -97,5 +98,6 @@ def _decode(path: Path) -> av.VideoFrame:
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         for packet in container.demux(streams[0]):
             for frame in streams[0].decode(packet):
-                return frame
+                file.seek(0)
+                return frame, exif_turn(file.read(SEARCHED))
     raise BadInputError("there is no picture in it", remedy="Give a picture.", input=str(path))

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from cutline.runtime.errors import BadInputError
 from cutline.runtime.sources.address import Address, Kind, stable_device
+from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.trouble import LogTail, explain
 
 __all__ = ["MAX_PIXELS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
@@ -53,6 +54,7 @@ class Reader(Protocol):
 
     traits: Traits
     broken: str | None  # after the last frame: why the input ended before its end
+    turn: Turn | None  # what sets the frame last given upright; None: it says so itself
 
     def __iter__(self) -> Iterator[av.VideoFrame | Lost]:
         """Begin at the beginning. Raises CutlineError when the input cannot be read at all."""
@@ -84,6 +86,7 @@ class VideoReader:
         """
         self._address, self._name, self._log = address, name, log
         self.broken: str | None = None
+        self.turn: Turn | None = None
         self._container, self._stream = self._open()
         self.traits = self._traits()
 

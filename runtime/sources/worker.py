@@ -124,7 +124,6 @@ class Worker:
                     colour=Colour(Matrix(target.matrix), target.full_range),
                 ),
                 crop=target is not None and target.crop,
-                stills=address.kind is Kind.PICTURES,
                 pixel_aspect=traits.pixel_aspect,
                 report=self._say,
             )
@@ -193,7 +192,7 @@ class Worker:
                         yield None
                         continue
                     found = True
-                    for frame in converter.push(event):
+                    for frame in converter.push(event, reader.turn):
                         yield _stamped(frame, clock)
             except (av.FFmpegError, OSError) as error:
                 raise explain(error, address, self._redactor.name, self._log.last) from error

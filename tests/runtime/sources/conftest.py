@@ -138,6 +138,7 @@ class Taken:
         self.notices: list[Notice] = []
         self.pictures: list[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]] = []
         self.end: End | None = None
+        self.frames_in = 0
 
     @property
     def kinds(self) -> list[str]:
