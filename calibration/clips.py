@@ -77,10 +77,12 @@ class Recording:
             undo.pop_all()
 
     def _record(self, uri: str, most: int, seconds: float) -> None:
-        due = start = time.monotonic()
+        start = due = 0.0
         moments = read_uri(uri)
         for moment in moments:
             now = time.monotonic()
+            if not self._count:
+                start = due = now
             if now - start > seconds or self._count >= most or self._file.tell() > SPOOL_BYTES:
                 moments.close()
                 return
