@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 FOLDER = Path("runtime/kernels")
 LOOPS = ("pre.cpp", "matte.cpp", "colour.cpp", "post.cpp")
 ONCE = ("plans.cpp", "dispatch.cpp", "module.cpp")
-HEADERS = ("pixel.h", "plan.h", "plans.h", "stages.h", "dispatch.h")
+HEADERS = ("pixel.h", "plan.h", "plans.h", "simd.h", "stages.h", "dispatch.h")
 
 # Flags per object file, so that nothing but the loops needs more than the oldest supported processor.
 ISAS = {

@@ -24,8 +24,9 @@ static void add_line(const ColourGrid& g, const uint8_t* guide, const float* mat
     float *__restrict fw = g.line[0], *__restrict fy = g.line[1], *__restrict fu = g.line[2], *__restrict fv = g.line[3];
     float *__restrict bw = g.line[4], *__restrict by = g.line[5], *__restrict bu = g.line[6], *__restrict bv = g.line[7];
     const float keep = first ? 0.0f : 1.0f;
+    const int width = g.base_width;
     VECTOR_LOOP
-    for (int x = 0; x < g.base_width; x++) {
+    for (int x = 0; x < width; x++) {
         const float front = trust(alpha[x]), behind = trust(1.0f - alpha[x]);
         const float cy = (float)y[x], cu = (float)u[x], cv = (float)v[x];
         fw[x] = fw[x] * keep + front;

@@ -82,8 +82,9 @@ static void steady_row(const PostPlan& p, const float* __restrict fresh, const u
     float* __restrict past_luma = p.past_luma + (ptrdiff_t)row * p.stride;
     uint16_t* __restrict quantised = p.matte12 + (ptrdiff_t)row * p.stride;
     const float strength = p.primed ? p.temporal : 0.0f, gain = p.level_gain, offset = p.level_offset;
+    const int width = p.net_width;
     VECTOR_LOOP
-    for (int x = 0; x < p.net_width; x++) {
+    for (int x = 0; x < width; x++) {
         const float now = (float)luma[x];
         const float keep = memory(strength, now - past_luma[x], fresh[x] - past[x]);
         const float alpha = mix(fresh[x], past[x], keep);
@@ -119,8 +120,9 @@ static void slide_moments(const PostPlan& p, const uint8_t* guide, int row, int 
     const uint16_t* __restrict matte = p.matte12 + (ptrdiff_t)row * p.stride;
     int32_t *__restrict si = p.column[0], *__restrict sp = p.column[1], *__restrict sip = p.column[2];
     int32_t *__restrict sii = p.column[3], *__restrict spp = p.column[4];
+    const int width = p.net_width;
     VECTOR_LOOP
-    for (int x = 0; x < p.net_width; x++) {
+    for (int x = 0; x < width; x++) {
         const int32_t i = luma[x], m = matte[x], signed_i = i * sign, signed_m = m * sign;
         si[x] += signed_i;
         sp[x] += signed_m;
@@ -134,8 +136,9 @@ static void slide_lines(const PostPlan& p, int row, int sign) {
     const ptrdiff_t start = (ptrdiff_t)row * p.stride;
     const int32_t *__restrict a = p.slope + start, *__restrict b = p.base + start, *__restrict f = p.fit + start;
     int32_t *__restrict sa = p.column[0], *__restrict sb = p.column[1], *__restrict sf = p.column[2];
+    const int width = p.net_width;
     VECTOR_LOOP
-    for (int x = 0; x < p.net_width; x++) {
+    for (int x = 0; x < width; x++) {
         sa[x] += a[x] * sign;
         sb[x] += b[x] * sign;
         sf[x] += f[x] * sign;
@@ -159,8 +162,9 @@ static void fit_row(const PostPlan& p, int row, float inverse_rows) {
     int32_t *__restrict slope = p.slope + start, *__restrict base = p.base + start, *__restrict fit = p.fit + start;
     const float* __restrict inverse = p.inverse;
     const float epsilon = p.epsilon, unit_i = 1.0f / 255.0f, unit_p = 1.0f / ONE12;
+    const int width = p.net_width;
     VECTOR_LOOP
-    for (int x = 0; x < p.net_width; x++) {
+    for (int x = 0; x < width; x++) {
         const float n = inverse[x] * inverse_rows, n_i = n * unit_i, n_p = n * unit_p;
         const float luma = window<RADIUS>(si, x) * n_i, alpha = window<RADIUS>(sp, x) * n_p;
         const float joint = window<RADIUS>(sip, x) * (n_i * unit_p) - luma * alpha;
@@ -189,8 +193,9 @@ static void average_row(const PostPlan& p, int row, float inverse_rows, const ui
     uint8_t* __restrict verdict = p.verdict + start;
     const float* __restrict inverse = p.inverse;
     const float unit = inverse_rows / ONE14, gain = p.level_gain, offset = p.level_offset;
+    const int width = p.net_width;
     VECTOR_LOOP
-    for (int x = 0; x < p.net_width; x++) {
+    for (int x = 0; x < width; x++) {
         const float n = inverse[x] * unit, i = (float)luma[x];
         const float line = window<RADIUS>(slope, x) * n * (1.0f / 255.0f);
         const float level = refined(given[x], line * i + window<RADIUS>(base, x) * n, window<RADIUS>(fit, x) * n);
@@ -228,8 +233,9 @@ static void plain(const PostPlan& p, const float* matte) {
         const ptrdiff_t start = (ptrdiff_t)row * p.stride;
         float *__restrict a = p.a + start, *__restrict b = p.b + start;
         uint8_t* __restrict verdict = p.verdict + start;
+        const int width = p.net_width;
         VECTOR_LOOP
-        for (int x = 0; x < p.net_width; x++) {
+        for (int x = 0; x < width; x++) {
             a[x] = 0.0f;
             b[x] = from[x];
             verdict[x] = judge(0.0f, from[x]);

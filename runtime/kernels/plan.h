@@ -18,6 +18,7 @@ static constexpr int MAX_RADIUS = 5;       // network pixels: keeps the integer 
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
 static constexpr int MAX_BLUR_TAPS = 32;   // half a Gaussian
 static constexpr int BLOCK = 32;           // luma pixels that the full-size pass classifies and blends together
+static constexpr int GROUP = 8;             // outputs that the horizontal filter computes together
 static constexpr int PAD = 64;             // readable elements past the end of every scratch row
 
 struct View {
@@ -31,11 +32,12 @@ struct Picture {
 
 // One axis of an antialiased resize: output i = sum of weight[i][k] * source[first[i] + k].
 struct Filter {
-    int count, taps, padded;               // padded: taps rounded up to a multiple of 8
-    const int32_t* first;
-    const uint16_t* weight16;              // [count][taps], sums to 65536 (one lone tap: 65535)
-    const int16_t* weight14;               // [count][padded], sums to 16384
+    int count, taps;
     int low, span;                         // the source samples that are read: low .. low + span - 1
+    const int32_t* first;                  // down: rows of the frame; across: columns counted from `low`
+    const uint16_t* weight16;              // down: [count][taps], sums to 65536 (one lone tap: 65535)
+    const int16_t* weight14;               // across: in groups as simd.h says, sums to 16384
+    int chunks;                            // across: of 8 taps; 0: at most 4 taps
 };
 
 struct PrePlan {
@@ -46,8 +48,7 @@ struct PrePlan {
     float gain[3], offset[3];              // tensor = clamp01(c) * gain + offset, per R, G, B
     Number number;
     bool channels_first, reversed;
-    int16_t *band, *single;                // one vertically filtered source row, Q7; its even samples
-    uint16_t* sum;                         // its accumulator, Q8
+    int16_t *band, *single;                // one vertically filtered source row, Q7; one channel of an interleaved one
     uint16_t* row[3];                      // one output row of Y, Cb, Cr, Q8
     float* tone[3];                        // one output row of R, G, B after normalisation
 };

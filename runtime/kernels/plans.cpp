@@ -35,12 +35,15 @@ static std::vector<int> quantised(const std::vector<double>& weights, int one) {
     return whole;
 }
 
+struct Tap {
+    int first;
+    std::vector<double> weights;
+};
+
 // Triangle of half width max(1, step) around each position; samples outside low .. high are the nearest one inside.
-static Filter make_filter(Arena& arena, int count, const Position& position, double step, int low, int high) {
+static std::vector<Tap> triangles(int count, const Position& position, double step, int low, int high) {
     const double reach = std::max(1.0, step);
-    std::vector<std::vector<double>> all;
-    std::vector<int> firsts;
-    size_t taps = 1;
+    std::vector<Tap> all;
     for (int i = 0; i < count; i++) {
         const double centre = std::clamp(position(i), low - reach, high + reach);
         const int from = (int)ceil(centre - reach), to = (int)floor(centre + reach);
@@ -54,23 +57,48 @@ static Filter make_filter(Arena& arena, int count, const Position& position, dou
         }
         if (sum <= 0.0) weights[0] = sum = 1.0;    // only edge samples of zero weight: any of them is the edge
         for (double& w : weights) w /= sum;
-        taps = std::max(taps, weights.size());
-        all.push_back(weights);
-        firsts.push_back(first);
+        all.push_back({first, weights});
     }
-    const int padded = (int)(taps + 7) / 8 * 8;
+    return all;
+}
+
+static int most_taps(const std::vector<Tap>& all) {
+    size_t taps = 1;
+    for (const Tap& tap : all) taps = std::max(taps, tap.weights.size());
+    return (int)taps;
+}
+
+static Filter filter_down(Arena& arena, int count, const Position& position, double step, int low, int high) {
+    const std::vector<Tap> all = triangles(count, position, step, low, high);
+    const size_t taps = (size_t)most_taps(all);
     int32_t* first = arena.take<int32_t>((size_t)count);
-    uint16_t* weight16 = arena.take<uint16_t>((size_t)count * taps);
-    int16_t* weight14 = arena.take<int16_t>((size_t)count * (size_t)padded);
-    for (int i = 0; i < count; i++) {
-        first[i] = firsts[(size_t)i];
-        const std::vector<int> w16 = quantised(all[(size_t)i], 65536), w14 = quantised(all[(size_t)i], 16384);
-        for (size_t k = 0; k < w16.size(); k++) {
-            weight16[(size_t)i * taps + k] = (uint16_t)std::min(w16[k], 65535);
-            weight14[i * (ptrdiff_t)padded + (ptrdiff_t)k] = (int16_t)w14[k];
+    uint16_t* weight = arena.take<uint16_t>((size_t)count * taps);
+    for (size_t i = 0; i < all.size(); i++) {
+        first[i] = all[i].first;
+        const std::vector<int> whole = quantised(all[i].weights, 65536);
+        for (size_t k = 0; k < whole.size(); k++) weight[i * taps + k] = (uint16_t)std::min(whole[k], 65535);
+    }
+    return {count, (int)taps, low, high - low + 1, first, weight, nullptr, 0};
+}
+
+static Filter filter_across(Arena& arena, int count, const Position& position, double step, int low, int high) {
+    const std::vector<Tap> all = triangles(count, position, step, low, high);
+    const int taps = most_taps(all), chunks = taps <= 4 ? 0 : (taps + 7) / 8;
+    const size_t groups = (size_t)(count + GROUP - 1) / GROUP, per_output = chunks ? (size_t)chunks * 8 : 4;
+    int32_t* first = arena.take<int32_t>(groups * GROUP);
+    int16_t* weight = arena.take<int16_t>(groups * GROUP * per_output);
+    for (size_t i = 0; i < all.size(); i++) {
+        first[i] = all[i].first - low;
+        const std::vector<int> whole = quantised(all[i].weights, 16384);
+        const size_t in_group = i % GROUP, half = in_group / 4;
+        int16_t* group = weight + i / GROUP * GROUP * per_output;
+        for (size_t k = 0; k < whole.size(); k++) {
+            const size_t wide = k / 8 * 64 + in_group % 4 * 16 + half * 8 + k % 8;
+            const size_t narrow = in_group % 4 / 2 * 16 + half * 8 + in_group % 2 * 4 + k;
+            group[chunks ? wide : narrow] = (int16_t)whole[k];
         }
     }
-    return {count, (int)taps, padded, first, weight16, weight14, low, high - low + 1};
+    return {count, taps, low, high - low + 1, first, nullptr, weight, chunks};
 }
 
 // ---- colour --------------------------------------------------------------------------------------------------------
@@ -122,16 +150,15 @@ OwnedPre::OwnedPre(const Placement& w, const ColourSpace& colour, const TensorSh
     const int right = std::clamp((int)ceil(w.source_x + w.source_width) - 1, left, w.frame_width - 1);
     const int top = std::clamp((int)floor(w.source_y), 0, w.frame_height - 1);
     const int bottom = std::clamp((int)ceil(w.source_y + w.source_height) - 1, top, w.frame_height - 1);
-    p.across[0] = make_filter(arena, w.width, luma_x, step_x, left, right);
-    p.down[0] = make_filter(arena, w.height, luma_y, step_y, top, bottom);
+    p.across[0] = filter_across(arena, w.width, luma_x, step_x, left, right);
+    p.down[0] = filter_down(arena, w.height, luma_y, step_y, top, bottom);
     // left siting: chroma sample i lies on luma column 2 i, and between luma rows 2 i and 2 i + 1
-    p.across[1] = make_filter(arena, w.width, [=](int i) { return luma_x(i) / 2; }, step_x / 2, left / 2, right / 2);
-    p.down[1] = make_filter(arena, w.height, [=](int i) { return (luma_y(i) - 0.5) / 2; }, step_y / 2, top / 2, bottom / 2);
+    p.across[1] = filter_across(arena, w.width, [=](int i) { return luma_x(i) / 2; }, step_x / 2, left / 2, right / 2);
+    p.down[1] = filter_down(arena, w.height, [=](int i) { return (luma_y(i) - 0.5) / 2; }, step_y / 2, top / 2, bottom / 2);
     const size_t span = (size_t)std::max(p.across[0].span, 2 * p.across[1].span);
-    const size_t reach = (size_t)std::max(p.across[0].padded, p.across[1].padded);
+    const size_t reach = 8 * (size_t)std::max({p.across[0].chunks, p.across[1].chunks, 1});
     p.band = arena.take<int16_t>(2 * (span + reach + PAD));
     p.single = p.band + span + reach + PAD;
-    p.sum = arena.take<uint16_t>(span + PAD);
     for (int c = 0; c < 3; c++) {
         p.row[c] = arena.take<uint16_t>((size_t)w.width + PAD);
         p.tone[c] = arena.take<float>((size_t)w.width + PAD);

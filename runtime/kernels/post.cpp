@@ -246,15 +246,17 @@ static void judge_blocks(const Pass& s, int pair, int rows) {
     const int top = 2 * pair, bottom = top + rows;
     const bool none = bottom <= p.top || top >= p.bottom, some = top < p.top || bottom > p.bottom;
     const int first = p.net_y.index[top], last = p.net_y.index[bottom - 1] + 1;
-    __builtin_memset(p.verdict_row, 0, (size_t)p.net_width + 1);
+    const int width = p.net_width;
+    uint8_t* __restrict merged = p.verdict_row;
+    __builtin_memset(merged, 0, (size_t)width + 1);
     for (int row = first; row <= last && row < p.net_height; row++) {
-        const uint8_t* verdict = p.verdict + (ptrdiff_t)row * p.stride;
+        const uint8_t* __restrict verdict = p.verdict + (ptrdiff_t)row * p.stride;
         VECTOR_LOOP
-        for (int x = 0; x < p.net_width; x++) p.verdict_row[x] |= verdict[x];
+        for (int x = 0; x < width; x++) merged[x] |= verdict[x];
     }
     for (int block = 0; block < p.blocks; block++) {
         uint8_t verdict = some ? 2 : 0;
-        for (int x = p.block_first[block]; x <= p.block_last[block]; x++) verdict |= p.verdict_row[x];
+        for (int x = p.block_first[block]; x <= p.block_last[block]; x++) verdict |= merged[x];
         const int left = block * LUMA - 1, right = left + 1 + LUMA < p.width ? left + 1 + LUMA : p.width;
         if (left < p.left || right > p.right) verdict |= 2;
         if (none || right <= p.left || left >= p.right) verdict = TRANSPARENT_BLOCK;

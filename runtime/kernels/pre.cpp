@@ -8,65 +8,71 @@
 //       2 output rows, out of L1/L2.
 // Twin  reference.py::pre; no allocation, no locks
 #include "plan.h"
+#include "simd.h"
 
 namespace CUTLINE_ISA {
 
 #define VECTOR_LOOP _Pragma("GCC ivdep")
 
 // sum[x] = sum over taps of source[tap][x] * weight[tap], Q8. A truncated product loses half a unit on average: `bias`.
-template <int TAPS, bool MORE>
+// The last taps leave the sum halved, as the Q7 that signed 16-bit multiplication wants.
+template <int TAPS, bool LAST>
 static void weigh_rows(const uint8_t* source, ptrdiff_t stride, const uint16_t* weight, int bias, int n,
-                       uint16_t* __restrict sum) {
-    VECTOR_LOOP
-    for (int x = 0; x < n; x++) {
-        uint16_t total = MORE ? sum[x] : (uint16_t)bias;
+                       uint16_t* __restrict sum, bool more) {
+    uint16_t w[TAPS];
+    for (int k = 0; k < TAPS; k++) w[k] = weight[k];
+    const auto total_at = [&](int x, uint16_t total) {
         for (int k = 0; k < TAPS; k++) {
             const uint16_t pixel = (uint16_t)(source[k * stride + x] << 8);
-            total = (uint16_t)(total + (uint16_t)(((uint32_t)pixel * weight[k]) >> 16));
+            total = (uint16_t)(total + (uint16_t)(((uint32_t)pixel * w[k]) >> 16));
         }
-        sum[x] = total;
+        return (uint16_t)(LAST ? total >> 1 : total);
+    };
+    if (more) {
+        VECTOR_LOOP
+        for (int x = 0; x < n; x++) sum[x] = total_at(x, sum[x]);
+    } else {
+        VECTOR_LOOP
+        for (int x = 0; x < n; x++) sum[x] = total_at(x, (uint16_t)bias);
     }
 }
 
-template <bool MORE>
-static void weigh_some(int taps, const uint8_t* source, ptrdiff_t stride, const uint16_t* weight, int bias, int n,
-                       uint16_t* sum) {
+static void weigh_last(int taps, const uint8_t* source, ptrdiff_t stride, const uint16_t* weight, int bias, int n,
+                       uint16_t* sum, bool more) {
     switch (taps) {
-        case 1: return weigh_rows<1, MORE>(source, stride, weight, bias, n, sum);
-        case 2: return weigh_rows<2, MORE>(source, stride, weight, bias, n, sum);
-        case 3: return weigh_rows<3, MORE>(source, stride, weight, bias, n, sum);
-        case 4: return weigh_rows<4, MORE>(source, stride, weight, bias, n, sum);
-        case 5: return weigh_rows<5, MORE>(source, stride, weight, bias, n, sum);
-        case 6: return weigh_rows<6, MORE>(source, stride, weight, bias, n, sum);
-        case 7: return weigh_rows<7, MORE>(source, stride, weight, bias, n, sum);
-        default: return weigh_rows<8, MORE>(source, stride, weight, bias, n, sum);
+        case 1: return weigh_rows<1, true>(source, stride, weight, bias, n, sum, more);
+        case 2: return weigh_rows<2, true>(source, stride, weight, bias, n, sum, more);
+        case 3: return weigh_rows<3, true>(source, stride, weight, bias, n, sum, more);
+        case 4: return weigh_rows<4, true>(source, stride, weight, bias, n, sum, more);
+        case 5: return weigh_rows<5, true>(source, stride, weight, bias, n, sum, more);
+        case 6: return weigh_rows<6, true>(source, stride, weight, bias, n, sum, more);
+        case 7: return weigh_rows<7, true>(source, stride, weight, bias, n, sum, more);
+        default: return weigh_rows<8, true>(source, stride, weight, bias, n, sum, more);
     }
 }
 
 // One vertically filtered row of `n` bytes: Q7 in `band`.
-static void filter_down(const Filter& f, int row, const uint8_t* source, ptrdiff_t stride, int n, uint16_t* sum,
-                        int16_t* __restrict band) {
+static void filter_down(const Filter& f, int row, const uint8_t* source, ptrdiff_t stride, int n, int16_t* band) {
     const uint16_t* weight = f.weight16 + (ptrdiff_t)row * f.taps;
-    int taps = f.taps;
+    uint16_t* sum = (uint16_t*)band;
+    int taps = f.taps, done = 0;
     while (taps > 1 && weight[taps - 1] == 0) taps--;
+    const int bias = taps / 2;
     source += f.first[row] * stride;
-    weigh_some<false>(taps, source, stride, weight, taps / 2, n, sum);
-    for (int k = 8; k < taps; k += 8)
-        weigh_some<true>(taps - k, source + k * stride, stride, weight + k, 0, n, sum);
-    VECTOR_LOOP
-    for (int x = 0; x < n; x++) band[x] = (int16_t)(sum[x] >> 1);
+    for (; taps - done > 8; done += 8)
+        weigh_rows<8, false>(source + done * stride, stride, weight + done, bias, n, sum, done > 0);
+    weigh_last(taps - done, source + done * stride, stride, weight + done, bias, n, sum, done > 0);
 }
 
-// Q7 band -> Q8 row. `band` starts at sample f.low.
-static void filter_across(const Filter& f, const int16_t* band, uint16_t* __restrict row) {
-    for (int x = 0; x < f.count; x++) {
-        const int16_t* samples = band + (f.first[x] - f.low);
-        const int16_t* weight = f.weight14 + (ptrdiff_t)x * f.padded;
-        int total = 1 << 12;
-        for (int k = 0; k < f.padded; k += 8)
-            for (int i = 0; i < 8; i++) total += samples[k + i] * weight[k + i];
-        row[x] = (uint16_t)(total >> 13);
+// Q7 band -> Q8 row. `band` starts at sample f.low, and so does f.first.
+static void filter_across(const Filter& f, const int16_t* band, uint16_t* row) {
+    const int16_t* weight = f.weight14;
+    if (f.chunks == 0) {
+        for (int x = 0; x < f.count; x += GROUP, weight += 4 * GROUP) dot_short_group(band, f.first + x, weight, row + x);
+        return;
     }
+    for (int x = 0; x < f.count; x += GROUP, weight += f.chunks * 8 * GROUP)
+        dot_group(band, f.first + x, weight, f.chunks, row + x);
 }
 
 static void deinterleave(const int16_t* pairs, int n, int16_t* __restrict even) {
@@ -76,17 +82,21 @@ static void deinterleave(const int16_t* pairs, int n, int16_t* __restrict even) 
 
 static void filter_chroma(const PrePlan& p, const Picture& frame, int row) {
     const Filter &down = p.down[1], &across = p.across[1];
+    const View &u = frame.plane[1], &v = frame.plane[2];
+    const bool pairs = u.step == 2 && v.step == 2 && v.data == u.data + 1 && u.stride == v.stride;   // NV12
     for (int c = 1; c < 3; c++) {
         const View& view = frame.plane[c];
         const uint8_t* source = view.data + across.low * view.step;
+        const int16_t* band = p.band;
         if (view.step == 1) {
-            filter_down(down, row, source, view.stride, across.span, p.sum, p.band);
-            filter_across(across, p.band, p.row[c]);
+            filter_down(down, row, source, view.stride, across.span, p.band);
         } else {
-            filter_down(down, row, source, view.stride, 2 * across.span - 1, p.sum, p.band);
-            deinterleave(p.band, across.span, p.single);
-            filter_across(across, p.single, p.row[c]);
+            if (c == 1 || !pairs)
+                filter_down(down, row, source, view.stride, pairs ? 2 * across.span : 2 * across.span - 1, p.band);
+            deinterleave(p.band + (c == 2 && pairs), across.span, p.single);
+            band = p.single;
         }
+        filter_across(across, band, p.row[c]);
     }
 }
 
@@ -96,8 +106,9 @@ static void to_tones(const PrePlan& p) {
     const float unit = 1.0f / 256.0f;
     const ColourMatrix m = p.matrix;
     const float gr = p.gain[0], gg = p.gain[1], gb = p.gain[2], or_ = p.offset[0], og = p.offset[1], ob = p.offset[2];
+    const int width = p.width;
     VECTOR_LOOP
-    for (int x = 0; x < p.width; x++) {
+    for (int x = 0; x < width; x++) {
         const Rgb c = to_rgb(m, {y[x] * unit, u[x] * unit, v[x] * unit});
         r[x] = c.r * gr + or_;
         g[x] = c.g * gg + og;
@@ -119,12 +130,14 @@ static void store_row(const PrePlan& p, int row, void* tensor) {
         const float* __restrict tone = p.tone[p.reversed ? 2 - c : c];
         if (p.channels_first) {
             Type* __restrict out = (Type*)tensor + c * plane + (ptrdiff_t)row * p.width;
+            const int width = p.width;
             VECTOR_LOOP
-            for (int x = 0; x < p.width; x++) out[x] = STORE::of(tone[x]);
+            for (int x = 0; x < width; x++) out[x] = STORE::of(tone[x]);
         } else {
             Type* __restrict out = (Type*)tensor + (ptrdiff_t)row * p.width * 3 + c;
+            const int width = p.width;
             VECTOR_LOOP
-            for (int x = 0; x < p.width; x++) out[3 * x] = STORE::of(tone[x]);
+            for (int x = 0; x < width; x++) out[3 * x] = STORE::of(tone[x]);
         }
     }
 }
@@ -143,8 +156,9 @@ static void store_guide(const PrePlan& p, int row, uint8_t* guide) {
     for (int c = 0; c < 3; c++) {
         const uint16_t* __restrict from = p.row[c];
         uint8_t* __restrict to = guide + ((ptrdiff_t)c * p.height + row) * p.width;
+        const int width = p.width;
         VECTOR_LOOP
-        for (int x = 0; x < p.width; x++) to[x] = (uint8_t)((from[x] + 128) >> 8);
+        for (int x = 0; x < width; x++) to[x] = (uint8_t)((from[x] + 128) >> 8);
     }
 }
 
@@ -152,7 +166,7 @@ static void store_guide(const PrePlan& p, int row, uint8_t* guide) {
 void pre(const PrePlan& p, const Picture& frame, void* tensor, uint8_t* guide) {
     const View& luma = frame.plane[0];
     for (int row = 0; row < p.height; row++) {
-        filter_down(p.down[0], row, luma.data + p.across[0].low, luma.stride, p.across[0].span, p.sum, p.band);
+        filter_down(p.down[0], row, luma.data + p.across[0].low, luma.stride, p.across[0].span, p.band);
         filter_across(p.across[0], p.band, p.row[0]);
         filter_chroma(p, frame, row);
         if (guide) store_guide(p, row, guide);

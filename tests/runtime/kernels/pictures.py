@@ -29,9 +29,9 @@ def guarded(rows: int, columns: int, step: int, margin: int) -> tuple[U8, U8]:
 class Canvas:
     """A frame in guarded memory: I420 with rows padded at random, or NV12 (`interleaved`)."""
 
-    def __init__(self, format: FrameFormat, rng: np.random.Generator, *, interleaved: bool) -> None:
-        height, width = format.chroma_height, format.chroma_width
-        luma, y = guarded(format.height, format.width, 1, int(rng.integers(0, 9)))
+    def __init__(self, form: FrameFormat, rng: np.random.Generator, *, interleaved: bool) -> None:
+        height, width = form.chroma_height, form.chroma_width
+        luma, y = guarded(form.height, form.width, 1, int(rng.integers(0, 9)))
         if interleaved:
             shared = np.full((height + 2, 2 * width + 10), 77, np.uint8)
             u, v = shared[1:-1, 4 : 4 + 2 * width : 2], shared[1:-1, 5 : 5 + 2 * width : 2]
@@ -65,24 +65,24 @@ def blobs(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.float
     return np.asarray(np.clip(picture, 0, 1))
 
 
-def draw_frame(format: FrameFormat, rng: np.random.Generator, *, interleaved: bool = False) -> Canvas:
-    canvas = Canvas(format, rng, interleaved=interleaved)
+def draw_frame(form: FrameFormat, rng: np.random.Generator, *, interleaved: bool = False) -> Canvas:
+    canvas = Canvas(form, rng, interleaved=interleaved)
     for plane in canvas.arrays:
         plane[:] = np.round(blobs(rng, *plane.shape) * 255)
     return canvas
 
 
 @st.composite
-def windows(draw: st.DrawFn, format: FrameFormat, largest: int = 48) -> Window:
+def windows(draw: st.DrawFn, form: FrameFormat, largest: int = 48) -> Window:
     width, height = draw(st.integers(1, largest)), draw(st.integers(1, largest))
     crop = None
     if draw(st.booleans()):
-        left, top = draw(st.floats(0, format.width - 1)), draw(st.floats(0, format.height - 1))
+        left, top = draw(st.floats(0, form.width - 1)), draw(st.floats(0, form.height - 1))
         crop = Rect(
             x=left,
             y=top,
-            width=draw(st.floats(0.5, format.width - left)),
-            height=draw(st.floats(0.5, format.height - top)),
+            width=draw(st.floats(0.5, form.width - left)),
+            height=draw(st.floats(0.5, form.height - top)),
         )
     mode = draw(st.sampled_from(["fit", "fill", "stretch"]))
-    return place(format.width, format.height, width, height, mode=mode, crop=crop)
+    return place(form.width, form.height, width, height, mode=mode, crop=crop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -78,9 +79,9 @@ def styles(draw: st.DrawFn, rng: np.random.Generator) -> tuple[NDArray[Any], Out
     return np.ascontiguousarray(picture[None] if layout == "NCHW" else picture.transpose(1, 2, 0)[None]), output, image
 
 
-def backgrounds(kind: Any, format: FrameFormat, rng: np.random.Generator) -> Background:
+def backgrounds(kind: Any, form: FrameFormat, rng: np.random.Generator) -> Background:
     colour = (int(rng.integers(256)), int(rng.integers(256)), int(rng.integers(256)))
-    planes = draw_frame(format, rng, interleaved=bool(rng.integers(2))).planes
+    planes = draw_frame(form, rng, interleaved=bool(rng.integers(2))).planes
     return Background(kind=kind, colour=colour, planes=planes, radius=float(rng.uniform(0.5, 60)))
 
 
@@ -89,13 +90,14 @@ def agree(name: str, value: NDArray[Any], twin: NDArray[np.float64], slack: floa
     assert (difference <= slack).all(), f"{name} differs by {difference.max():.4f}, allowed is {slack:.4f}"
 
 
+@pytest.mark.usefixtures("isa")
 @each_isa
-@given(data=st.data(), format=formats(), kind=KINDS, option=options, seed=seeds)
+@given(data=st.data(), form=formats(), kind=KINDS, option=options, seed=seeds)
 def test_post_agrees_with_its_twin(
-    isa: str, data: st.DataObject, format: FrameFormat, kind: str, option: PostOptions, seed: int
+    data: st.DataObject, form: FrameFormat, kind: str, option: PostOptions, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    window = data.draw(windows(format))
+    window = data.draw(windows(form))
     output = data.draw(outputs(window))
     style = data.draw(st.none() | styles(rng))
     on = data.draw(
@@ -103,15 +105,15 @@ def test_post_agrees_with_its_twin(
     )
     strength = data.draw(st.floats(0, 1))
     size = (window.height, window.width)
-    plan = Post(format, output, window, option, style=style[1:] if style else None)
-    out = Canvas(format, rng, interleaved=bool(rng.integers(2)))
-    alpha, matte, state, nans = np.zeros((format.height, format.width), np.uint8), np.zeros(size, np.float32), None, 0
-    frame = draw_frame(format, rng, interleaved=bool(rng.integers(2)))
+    plan = Post(form, output, window, option, style=style[1:] if style else None)
+    out = Canvas(form, rng, interleaved=bool(rng.integers(2)))
+    alpha, matte, state, nans = np.zeros((form.height, form.width), np.uint8), np.zeros(size, np.float32), None, 0
+    frame = draw_frame(form, rng, interleaved=bool(rng.integers(2)))
     guide = np.stack([np.round(blobs(rng, *size) * 255) for _ in range(3)]).astype(np.uint8)
     for _ in range(2):
         raw = answer(output, rng)
         guide[0] = np.clip(guide[0] + rng.integers(-8, 9, size), 0, 255)
-        background = backgrounds(kind, format, rng)
+        background = backgrounds(kind, form, rng)
         plan.run(
             frame.planes,
             raw,
@@ -128,7 +130,7 @@ def test_post_agrees_with_its_twin(
             frame.planes,
             raw,
             guide,
-            frame=format,
+            frame=form,
             output=output,
             window=window,
             options=option,
