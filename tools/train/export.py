@@ -7,6 +7,7 @@ initialiser carries the name of the parameter it came from, and so the file is a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import BadInputError, ContractError, InternalError, NoInputError
 from cutline.tools.train.networks import CutNet, NetworkShape, fold
 
-__all__ = ["MEAN", "STD", "check_parity", "contract_of", "network_from_onnx", "network_to_onnx", "read_onnx"]
+__all__ = ["MEAN", "STD", "Graph", "check_parity", "contract_of", "network_from_onnx", "network_to_onnx", "read_onnx"]
 
 OPSET = 17
 MEAN, STD = 0.5, 0.5  # of every channel: pixels reach the network as -1..1
@@ -49,7 +50,7 @@ def network_to_onnx(network: CutNet, *, width: int, height: int) -> onnx.ModelPr
     """
     if width % 32 or height % 32:
         raise ContractError("network sides must be multiples of 32", remedy="Use 512x288.", width=width, height=height)
-    graph = _Graph(fold(network) if network.norm else network)
+    graph = Graph((fold(network) if network.norm else network).state_dict())
     x = "image"
     if network.shape.plate:
         x = graph.node("Concat", ["image", "plate"], "pair", axis=1)
@@ -68,7 +69,8 @@ def network_to_onnx(network: CutNet, *, width: int, height: int) -> onnx.ModelPr
     x = graph.node("Add", [graph.double(x, "head.double"), fine], "head.sum")
     x = graph.conv(x, "head", relu=False, suffix="")
     graph.node("Sigmoid", [x], "alpha")
-    return graph.model([3, height, width], ["image", "plate"] if network.shape.plate else ["image"])
+    names = ("image", "plate") if network.shape.plate else ("image",)
+    return graph.model(inputs=dict.fromkeys(names, (3, height, width)), output=("alpha", (1, height, width)))
 
 
 def check_parity(model: onnx.ModelProto, network: CutNet, *, seed: int = 0) -> float:
@@ -158,11 +160,11 @@ def _inner(shape: NetworkShape) -> tuple[tuple[int, ...], ...]:
     return shape.inner or tuple((w,) * b for w, b in zip(shape.widths, shape.blocks, strict=True))
 
 
-class _Graph:
-    """Owns the nodes and initialisers of the graph that is being written."""
+class Graph:
+    """Owns the nodes and initialisers of the graph that is being written; borrows the weights, by name."""
 
-    def __init__(self, folded: CutNet) -> None:
-        self._weights = folded.state_dict()
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
@@ -198,12 +200,14 @@ class _Graph:
         scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
         return self.node("Resize", [x, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")
 
-    def model(self, picture: list[int], inputs: list[str]) -> onnx.ModelProto:
-        def value(name: str, shape: list[int]) -> onnx.ValueInfoProto:
+    def model(self, inputs: dict[str, tuple[int, ...]], output: tuple[str, tuple[int, ...]]) -> onnx.ModelProto:
+        """Close the graph: shapes by name, without the batch of 1."""
+
+        def value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
 
-        alpha = value("alpha", [1, *picture[1:]])
-        graph = helper.make_graph(self._nodes, "cutline", [value(n, picture) for n in inputs], [alpha], self._constants)
+        named = [value(name, shape) for name, shape in inputs.items()]
+        graph = helper.make_graph(self._nodes, "cutline", named, [value(*output)], self._constants)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cutline", ir_version=8
         )

@@ -38,14 +38,14 @@ def draw_style(name: str, width: int = WIDTH, height: int = HEIGHT) -> U8:
 def _ink(rng: Rng, width: int, height: int) -> F32:
     """Ink and wash: pools of thinned ink with dark rims, brush lines that run dry, splashes, on laid paper."""
     picture = np.ones((height, width, 3), np.float32) * np.array([0.965, 0.945, 0.90], np.float32)
-    for _ in range(34):
+    for _ in range(22):
         mask = _blob(rng, width, height, rng.uniform(0.05, 0.22) * width)
         pooled = 0.55 + 0.45 * _noise(rng, width, height, 14)
         rim = np.clip(mask - cv2.GaussianBlur(mask, (0, 0), 3.0), 0, 1) * 1.1
         tint = np.array(_INKS[int(rng.integers(len(_INKS)))], np.float32)
         cover = np.clip(mask * pooled * rng.uniform(0.2, 0.7) + rim * 0.8, 0, 1)[..., None]
         picture *= 1 - cover * (1 - tint)
-    for _ in range(70):
+    for _ in range(60):
         picture *= 1 - _brush_line(rng, width, height)[..., None] * np.array([0.93, 0.92, 0.87], np.float32)
     drops = np.zeros((height * _FINE, width * _FINE), np.uint8)
     for _ in range(160):
