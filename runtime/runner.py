@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Any, final
 import msgspec
 
 from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
 from cutline.runtime.sessions import Engine
@@ -80,6 +79,7 @@ class Runner:
         self._on_notice = on_notice
         self._engine = engine
         self._stopped = False
+        self._memory = PeakMemory()
         options = complete_options(options)
         transparent = options.background == "transparent"
         storing = SinkOptions(transparent=transparent, stdout=options.stdout)
@@ -106,12 +106,14 @@ class Runner:
                 self._sink.write(frame)
                 last = time.monotonic()
                 on_frame(self.pipeline.counts())
+                self._memory.frame()
                 if self._sink.ended:
                     self.stop()
             complete = not self._stopped
         except CutlineError as error:
             failure = error
         counts = self.pipeline.counts()
+        self._memory.look()
         try:
             self._sink.close(complete=complete)
         except CutlineError as error:
@@ -167,18 +169,11 @@ class Runner:
             device=self._engine.device,
             precision=self._engine.precision,
             model=self._engine.name,
-            memory_mib=_peak_memory_mib(),
+            memory_mib=self._memory.summary_mib(),
             notices=self.notices,
             error=str(failure) if failure else None,
             exit_code=failure.exit_code if failure else 0,
         )
-
-
-def _peak_memory_mib() -> dict[str, float]:
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-    return {"process": round(own, 1), "decoder": round(child, 1)}
 
 
 def run_together(runners: list[Runner]) -> list[RunReport]:

@@ -182,5 +182,5 @@ def _show(reports: list[RunReport], console: Console, *, as_json: bool) -> None:
     for r in reports:
         latency = [f"{r.latency_ms[name]:.1f}" if r.latency_ms else "-" for name in ("p50", "p90", "p99")]
         counts = (str(r.frames_in), str(r.frames_out), str(r.dropped))
-        table.add_row(r.name, *counts, f"{r.fps:.1f}", *latency, f"{r.memory_mib['process']:.0f}")
+        table.add_row(r.name, *counts, f"{r.fps:.1f}", *latency, f"{r.memory_mib.get('process', 0):.0f}")
     console.print(table)
