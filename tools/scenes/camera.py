@@ -12,6 +12,7 @@ import numpy as np
 from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.seeds import Split, generator
 from cutline.tools.scenes.shot import F32, U8
+from cutline.tools.scenes.textures import cloud
 
 __all__ = ["Camera", "CameraSettings", "draw_settings"]
 
@@ -38,6 +39,7 @@ class CameraSettings:
     deblock: float = 0.0  # sigma of the smoothing after the compression, pixels: video codecs smooth block edges
     shake: float = 0.0  # pixels
     aged: float = 0.01  # by how much exposure and balance of the plate differ from the frame's
+    stain: float = 0.0  # uneven light on the plate alone: people stood elsewhere, the sun was lower
 
 
 def draw_settings(rng: np.random.Generator, width: int) -> CameraSettings:
@@ -59,7 +61,8 @@ def draw_settings(rng: np.random.Generator, width: int) -> CameraSettings:
         quality=int(rng.choice([100, 95, 85, 70, 50, 30], p=[0.25, 0.2, 0.2, 0.2, 0.1, 0.05])),
         deblock=float(rng.uniform(0.3, 0.6)) if rng.random() < 0.4 else 0.0,
         shake=float(unit * rng.uniform(0, 1.2)) if rng.random() < 0.4 else 0.0,
-        aged=float(abs(rng.normal(0, 0.03))),
+        aged=float(abs(rng.normal(0, 0.03)) if rng.random() < 0.8 else rng.uniform(0, 0.12)),
+        stain=float(rng.uniform(0.02, 0.12)) if rng.random() < 0.25 else 0.0,
     )
 
 
@@ -151,6 +154,9 @@ class Camera:
             tint = (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
             soft = cv2.GaussianBlur(moved, (0, 0), settings.softness) if settings.softness > _SHARP else moved
             self._plate = soft * (self.gains(float(rng.uniform(1000, 2000))) * tint)
+            if settings.stain > 0:
+                uneven = cloud(rng, self.width, self.height, self.height / 1.5, 2) - 0.5
+                self._plate *= (1 + settings.stain * uneven)[..., None]
         return self._develop(self._plate, generator(self._split, "plate", self._seed, index))
 
     def _develop(self, picture: F32, rng: np.random.Generator) -> U8:

@@ -16,13 +16,16 @@ from cutline.tools.scenes.ground import draw_ground, stand
 from cutline.tools.scenes.hand import Hand
 from cutline.tools.scenes.held import Layer, alone, chained, fitting, group_tags, hold, lay
 from cutline.tools.scenes.seeds import Split, generator
-from cutline.tools.scenes.shot import F32, U8, Shot
+from cutline.tools.scenes.shot import F32, U8, Shot, f32
 from cutline.tools.scenes.sprite import Sprite, place
 
 __all__ = ["Composition", "contrast_tags"]
 
 _FAINT = 0.09  # mean difference between goods and what is behind their edge, under which contrast is low
 _FPS = 30
+
+
+_NOTHING = Sprite(np.zeros((64, 40, 4), np.uint8), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,16 @@ class Composition:
         for number in range(count):
             sprite = sprites[int(rng.integers(len(sprites)))]
             layers = alone(sprite)
-            if hands and rng.random() < 0.35:
+            if hands and rng.random() < 0.37:
+                if rng.random() < 0.08:
+                    sprite = _NOTHING  # a hand alone
                 hand = fitting(sprite, [hands[int(i)] for i in rng.integers(0, len(hands), 3)])
                 layers = hold(sprite, hand, left=bool(rng.random() < 0.5))
             actors.append(self._actor(rng, layers, sprite, 2 * number + 1, count, light))
         self._actors = sorted(actors, key=lambda actor: actor.start[1])
+        if actors and rng.random() < 0.08:
+            self._backdrop = matched(self._backdrop, actors[0].sprite, light)
+        self._scene = passing_shadow(rng, self._backdrop) if rng.random() < 0.3 else self._backdrop
 
     def _light(self, rng: np.random.Generator) -> F32:
         """Light on the goods: half of it is what lights the backdrop."""
@@ -101,6 +109,8 @@ class Composition:
         held = len(layers) > 1
         stands = not held and bool(rng.random() < 0.5)
         height = float(np.exp(rng.uniform(np.log(0.4 if held else 0.2), np.log(1.1 if count < 2 else 0.8))))
+        if not sprite.tags:  # an empty hand is large, so that its arm reaches out of the picture
+            height = float(rng.uniform(0.9, 1.8))
         height = min(height, 1.2 * aspect * sprite.height / sprite.width)
         brisk = 0.0 if stands and rng.random() < 0.7 else float(rng.gamma(1.2, 0.35))
         way = rng.uniform(0, 2 * np.pi)
@@ -138,7 +148,7 @@ class Composition:
         seconds = index / _FPS
         dx, dy = self._camera.sway(seconds)
         still = dx == 0 and dy == 0
-        canvas = Canvas(self._backdrop if still else shifted(self._backdrop, dx, dy))
+        canvas = Canvas(self._scene if still else shifted(self._scene, dx, dy))
         item_tags: dict[int, frozenset[str]] = {}
         for actor in self._actors:
             self._lay(canvas, actor, seconds, dx, dy)
@@ -166,6 +176,26 @@ class Composition:
                     layer.sprite, chained(cast, layer.matrix), ground.shadow * 0.5, ground.softness * 1.5 * high
                 )
         lay(canvas, actor.layers, matrix, actor.item, light=actor.light, motion=motion, defocus=actor.defocus)
+
+
+def matched(backdrop: F32, sprite: Sprite, light: F32) -> F32:
+    """Tint a backdrop so that on average it has the sprite's colour in this light: low contrast is hard."""
+    weight = float(sprite.rgba[..., 3].sum()) + 1.0
+    wanted = sprite.rgba[..., :3].reshape(-1, 3).sum(axis=0) / weight * light
+    gain = np.clip(wanted / np.maximum(backdrop[::4, ::4].reshape(-1, 3).mean(axis=0), 0.02), 0.3, 3.0)
+    return f32(np.clip(backdrop * f32(gain), 0, 1))
+
+
+def passing_shadow(rng: np.random.Generator, backdrop: F32) -> F32:
+    """Let the soft shadow of somebody outside the picture fall on a backdrop; the plate does not have it."""
+    height, width = backdrop.shape[:2]
+    x = (np.arange(width, dtype=np.float32) - rng.uniform(-0.2, 1.2) * width) / (height * rng.uniform(0.2, 0.9))
+    y = (np.arange(height, dtype=np.float32)[:, None] - rng.uniform(-0.2, 1.2) * height) / (
+        height * rng.uniform(0.2, 0.9)
+    )
+    edge = rng.uniform(1.5, 8)  # from a soft blur to a clear outline
+    dark = rng.uniform(0.05, 0.4) / (1 + np.exp(edge * (np.hypot(x, y) - 1)))
+    return f32(backdrop * (1 - dark)[..., None])
 
 
 def finished(

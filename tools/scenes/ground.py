@@ -51,6 +51,12 @@ def stand(canvas: Canvas, sprite: Sprite, matrix: F32, ground: Ground) -> None:
         flat[1, 1] *= squash
         flat[:, 2] += (matrix[:, 1] - flat[:, 1]) * foot
         canvas.shade(sprite, flat, strength, softness * high)
+    if sprite.optics is not None:  # clear goods gather light in the middle of their shadow
+        bright = matrix.copy()
+        bright[0, 1] -= 0.6 * ground.lean * matrix[1, 1]
+        bright[1, 1] *= 0.2
+        bright[:, 2] += (matrix[:, 1] - bright[:, 1]) * foot
+        canvas.shade(sprite, bright, -0.4 * ground.shadow, 0.03 * high)
     if ground.glossy:
         upside = matrix.copy()
         upside[1, 1] *= -1

@@ -104,9 +104,8 @@ def lay(
 
 def group_tags(layers: Sequence[Layer], item: int) -> dict[int, frozenset[str]]:
     """Return the tags of a group's ids."""
-    held = frozenset({"hand-held"}) if any(layer.is_hand for layer in layers) else frozenset()
     product = next(layer.sprite for layer in layers if not layer.is_hand)
-    tags = {item: product.tags | held}
-    if held:
-        tags[item + 1] = frozenset({"opaque", "hand", "hand-held"})
-    return tags
+    if not any(layer.is_hand for layer in layers):
+        return {item: product.tags}
+    held = frozenset({"hand-held"} if product.tags else ())  # an empty hand holds nothing
+    return {item: product.tags | held, item + 1: frozenset({"opaque", "hand"}) | held}
