@@ -11,7 +11,7 @@ from cutline.runtime.sinks.base import SinkOptions
 __all__ = ["FRAGMENT_S", "RECIPES", "Recipe"]
 
 # A killed process loses what is still in memory: a fragment and the frames inside the encoder. Together under 1 s.
-FRAGMENT_S = 0.5
+FRAGMENT_S = 0.2
 LOOK_AHEAD_S = 0.2
 PRORES_QUANTISER = 2
 FF_QP2LAMBDA = 118  # unit of FFmpeg's global_quality (avutil.h)

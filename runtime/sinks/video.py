@@ -18,7 +18,7 @@ from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason
 from cutline.runtime.sinks.boxes import cut_to_whole_fragments
 from cutline.runtime.sinks.partfile import PartFile
 from cutline.runtime.sinks.picture import Picture, colour_tags, convert, plane_rows
-from cutline.runtime.sinks.recipes import FRAGMENT_S, Recipe
+from cutline.runtime.sinks.recipes import Recipe
 from cutline.runtime.sinks.ticks import Ticks
 
 __all__ = ["VideoFileSink"]
@@ -26,6 +26,7 @@ __all__ = ["VideoFileSink"]
 KEY_INTERVAL_S = 1
 ASSUMED_RATE = Fraction(30)  # frames per second; a hint for the encoder's rate control when nobody knows better
 SLOW_RATE = 8  # frames per second; below it, one frame held back by a second encoder thread is much to lose
+WAIT_S = Fraction(1, 2)  # a header may wait so long for the stream that begins last; until then a kill loses everything
 BUFFER = 1 << 18  # bytes between FFmpeg and the file
 
 
@@ -146,7 +147,7 @@ class VideoFileSink:
         can also hold times before zero, which compressed audio often has (its decoder's run-in).
         """
         starts = [first_s, *(self._audio.starts() if self._audio else [])]
-        together = max(starts) <= first_s + Fraction(FRAGMENT_S)  # or the first fragment would be waited for too long
+        together = max(starts) <= first_s + WAIT_S
         wait = (self._audio is not None and self._audio.must_wait) or (min(starts) != 0 and together)
         if min(starts) < 0 and not wait and self._audio:
             self._audio.skip_before_zero()
