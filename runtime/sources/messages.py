@@ -148,7 +148,7 @@ _In = TypeVar("_In")
 _HEAD = struct.Struct("<I")
 _FD = struct.Struct("@i")
 _FD_ROOM = socket.CMSG_SPACE(_FD.size)  # one descriptor at a time
-_CHUNK = 65536  # bytes
+_CHUNK = 4096  # bytes a read: messages are some dozens of bytes, and every read allocates this much
 _MAX_MESSAGE = 1 << 20  # bytes; nothing honest comes near
 
 
