@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,7 +12,6 @@ from typing import Any, final
 
 import av
 
-from cutline.runtime.errors import OutputError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, creating, storing
 from cutline.runtime.sinks.picture import Picture, convert, plane_rows
@@ -43,10 +42,7 @@ class PngSink:
         folder = pattern.parent
         with creating(folder):
             folder.mkdir(exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(
-                "cannot write into the folder", remedy="Choose a folder that you may write to.", path=str(folder)
-            )
+            tempfile.TemporaryFile(dir=folder).close()  # may it be written to?
         self._picture = Picture(info.format.width, info.format.height, "yuv420p", self._colour)
         self._codec = av.VideoCodecContext.create("png", "w")
         self._codec.width, self._codec.height = info.format.width, info.format.height

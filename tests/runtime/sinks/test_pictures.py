@@ -110,6 +110,6 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(clip: Any, tmp_path: Pa
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_to_is_an_output_error(clip: Any, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="cannot write into the folder"):
+    with pytest.raises(OutputError, match="cannot create the output"):
         open_sink(f"{tmp_path}/", clip().info)
     tmp_path.chmod(0o700)
