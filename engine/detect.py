@@ -18,7 +18,7 @@ from cutline.engine.model_shapes import pair_states
 from cutline.runtime.contract import DType, Image, ModelContract, Output, State
 from cutline.runtime.errors import ContractError
 
-__all__ = ["Detection", "detect"]
+__all__ = ["Detection", "describe", "detect"]
 
 Layout = Literal["NCHW", "NHWC"]
 STATE_IN_TOML = "State the contract in model.toml beside the model."
@@ -54,7 +54,7 @@ def detect(model: onnx.ModelProto, hints: Hints | None = None) -> Detection:
     contract = ModelContract(
         task=task, frame=image, plate=plate_image, outputs=outputs, states=states, strength=strength
     )
-    lines = _describe(contract, family, why)
+    lines = [f"family: {family.title}", *describe(contract, why)]
     unread = [o.name for o in view.outputs if o.name not in contract.output_names]
     if unread:
         lines.append(f"dropped outputs: {', '.join(unread)}")
@@ -275,8 +275,9 @@ def _meaning(view: GraphView, tensor: TensorInfo, channels: int) -> tuple[Meanin
     return "classes", kind not in ("Softmax", "Sigmoid", "HardSigmoid")
 
 
-def _describe(contract: ModelContract, family: Family, why: str) -> list[str]:
-    frame, lines = contract.frame, [f"family: {family.title}"]
+def describe(contract: ModelContract, why: str) -> list[str]:
+    """A contract in lines; `why` says where the input's range is known from."""
+    frame, lines = contract.frame, list[str]()
     size = f"{frame.width}x{frame.height} {frame.layout} {frame.order} {frame.dtype}"
     lines.append(f"input {frame.tensor}: {size}, {_range_name(frame)} ({why})")
     if contract.plate:

@@ -87,8 +87,9 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def find_hints(model: Path) -> Path | None:
-    """`NAME.toml` beside NAME.onnx, else `model.toml` there, else None."""
-    return next((p for p in (model.with_suffix(".toml"), model.with_name("model.toml")) if p.is_file()), None)
+    """Beside NAME.onnx: `NAME.contract.json` (a whole contract), else `NAME.toml`, else `model.toml`, else None."""
+    names = (f"{model.stem}.contract.json", f"{model.stem}.toml", "model.toml")
+    return next((path for path in map(model.with_name, names) if path.is_file()), None)
 
 
 def read_hints(path: Path) -> Hints:

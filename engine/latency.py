@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cutline.calibration.runner import Feed
+from cutline.engine.targets import Precision
 
 __all__ = ["Timing", "measure", "pick_fastest"]
 
@@ -81,7 +82,7 @@ def _run_for(queue: Any, feeds: Feed, seconds: float) -> tuple[int, float]:
     return frames, time.perf_counter() - started
 
 
-def pick_fastest(timings: Mapping[str, Timing], order: tuple[str, ...]) -> str:
+def pick_fastest(timings: Mapping[Precision, Timing], order: tuple[Precision, ...]) -> Precision:
     """The candidate to ship: the fastest, unless one of higher precision comes within MARGIN of it.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from cutline.engine.sandbox import Limits, run_in_child
 
@@ -15,14 +16,14 @@ __all__ = ["IMPORT_LIMITS", "ImportedModel", "import_model"]
 IMPORT_LIMITS = Limits(seconds=20.0, memory=2_000_000_000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedModel:
+class ImportedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A checked model. `frozen` is what came, with fixed shapes; `clean` is equal to it, folded, opset 19, float32."""
 
     name: str
     frozen: bytes
     clean: bytes
     lines: tuple[str, ...]
+    external: bool = False  # whether weights came from other files
 
     @property
     def digest(self) -> str:
@@ -61,4 +62,5 @@ def import_model(
             frozen=(Path(folder) / "frozen.onnx").read_bytes(),
             clean=(Path(folder) / "clean.onnx").read_bytes(),
             lines=tuple(result["lines"]),
+            external=result["external"],
         )

@@ -60,16 +60,19 @@ class Proof:
     worst: tuple[tuple[int, F32], ...]
 
 
-def prove(model: onnx.ModelProto, run: Runner, wanted: Sequence[F32], gate: Gate, *, source: str) -> Proof:
-    """Run a graph over held-out frames, twice, and judge it.
+def prove(
+    model: onnx.ModelProto, run: Runner, again: Runner, wanted: Sequence[F32], gate: Gate, *, source: str
+) -> Proof:
+    """Run a graph over held-out frames and judge it.
 
     Args:
         run: runs a model over those frames, states carried within each sequence.
+        again: the same over the first of them, to see that the same input gives the same output.
         wanted: what the original gave for the same frames: mattes float32[h, w], or pictures float32[3, h, w].
         source: `footage` or `patterns`, for the record.
     """
-    found, again = run(model), run(model)
-    repeatable = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found, again, strict=True))
+    found = run(model)
+    repeatable = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(again(model), found, strict=False))
     accuracy = compare_mattes(wanted, found, gate, repeatable=repeatable, source=source)
     order = sorted(range(len(found)), key=lambda i: -_finite_mad(wanted[i], found[i]))
     return Proof(accuracy=accuracy, worst=tuple((i, found[i]) for i in order[:WORST]))

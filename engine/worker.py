@@ -6,6 +6,7 @@ python -m cutline.engine.worker TASK   # request as JSON on stdin, one JSON mess
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import math
 import os
@@ -46,6 +47,9 @@ def main(arguments: list[str]) -> int:
         answer = {"error": describe_error(error)}
     except MemoryError:
         answer = {"error": describe_error(out_of_memory(limits["memory"]))}
+    except OSError as error:
+        full = error.errno == errno.ENOMEM
+        answer = {"error": describe_error(out_of_memory(limits["memory"]) if full else _bug(arguments[0], error))}
     except Exception as error:  # the boundary: anything else is ours, and crosses as one line
         answer = {"error": describe_error(_bug(arguments[0], error))}
     send(answer)

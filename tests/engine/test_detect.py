@@ -21,8 +21,8 @@ def found(
     hints: Hints | None = None,
     shapes: dict[str, list[int]] | None = None,
 ) -> Detection:
-    _, clean, _ = read_model(small_models.save(model, folder), shapes or {}, None)
-    return detect(onnx.load_from_string(clean), hints)
+    imported = read_model(small_models.save(model, folder), shapes or {}, None)
+    return detect(onnx.load_from_string(imported.clean), hints)
 
 
 def test_u2net_first_output_is_the_fine_one(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_two_classes_in_nhwc(tmp_path: Path) -> None:
 
 
 def test_the_real_selfie_network_needs_no_hint(selfie: Path) -> None:
-    it = detect(onnx.load_from_string(read_model(selfie, {}, None)[1]))
+    it = detect(onnx.load_from_string(read_model(selfie, {}, None).clean))
     assert it.family == "mediapipe-selfie"
     assert (it.contract.frame.width, it.contract.frame.height) == (256, 144)
 

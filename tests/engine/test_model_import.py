@@ -35,8 +35,7 @@ def random_feeds(model: bytes) -> dict[str, NDArray[np.float32]]:
 
 def imported(path: Path, shapes: dict[str, list[int]] | None = None, ratio: float | None = None) -> ImportedModel:
     """What `import_model` gives, without its child: a child takes a second to start."""
-    frozen, clean, lines = read_model(path, shapes or {}, ratio)
-    return ImportedModel(name=path.stem, frozen=frozen, clean=clean, lines=tuple(lines))
+    return read_model(path, shapes or {}, ratio)
 
 
 def refused(path: Path, run: Callable[[Path], object] = imported) -> str:

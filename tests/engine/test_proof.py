@@ -83,7 +83,7 @@ def test_prove_runs_twice_and_keeps_the_worst_frames_first() -> None:
         calls.append(1)
         return [disc(), disc() + np.float32(0.03), disc() + np.float32(0.01)]
 
-    proof = prove(onnx.ModelProto(), run, [disc()] * 3, GATE, source="footage")
+    proof = prove(onnx.ModelProto(), run, run, [disc()] * 3, GATE, source="footage")
     assert len(calls) == 2
     assert [i for i, _ in proof.worst] == [1, 2, 0]
 
@@ -94,7 +94,7 @@ def test_prove_sees_that_two_runs_differ() -> None:
     def run(_model: onnx.ModelProto) -> list[F32]:
         return [disc() + np.float32(next(noise))]
 
-    assert not prove(onnx.ModelProto(), run, [disc()], GATE, source="footage").accuracy.repeatable
+    assert not prove(onnx.ModelProto(), run, run, [disc()], GATE, source="footage").accuracy.repeatable
 
 
 @pytest.mark.parametrize("planes", [3])

@@ -1,0 +1,137 @@
+"""Runs the candidates: each against the original on held-out frames, and those for this CPU against the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from cutline.calibration.runner import Feed, ort_runner
+from cutline.engine.cache import Cache
+from cutline.engine.candidates import Candidate
+from cutline.engine.cpu import compile_for_cpu, cpu_name, cpu_runner, cpu_version
+from cutline.engine.half import emulate_half
+from cutline.engine.latency import Timing, measure
+from cutline.engine.progress import Progress
+from cutline.engine.proof import Accuracy, Gate, Proof, prove
+from cutline.engine.targets import Precision
+from cutline.runtime.contract import ModelContract
+
+__all__ = ["Evidence", "HeldOut"]
+
+Ground = Literal["cpu", "gpu"]
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Frames that calibration never saw, as feeds by sequence, and where they are from: footage or patterns."""
+
+    sequences: Sequence[Sequence[Feed]]
+    source: str
+
+    @property
+    def frames(self) -> list[Feed]:
+        """All of them, in order."""
+        return [feed for sequence in self.sequences for feed in sequence]
+
+    def digest_parts(self) -> list[bytes]:
+        """What the frames are, for cache keys."""
+        return [np.ascontiguousarray(feed[name]).tobytes() for feed in self.frames for name in sorted(feed)]
+
+
+class Evidence:
+    """Borrows the frames and the original; keeps each proof and timing so that nothing is measured twice."""
+
+    def __init__(
+        self, original: onnx.ModelProto, contract: ModelContract, held_out: HeldOut, gate: Gate, cache: Cache
+    ) -> None:
+        self.contract, self.held_out, self.gate = contract, held_out, gate
+        self._cache = cache
+        self._original = original.SerializeToString(deterministic=True)
+        self._frames = cache.key("frames", *held_out.digest_parts())
+        self._wanted: list[F32] | None = None
+        self.original = original
+        self._proofs: dict[str, Proof] = {}
+
+    @property
+    def wanted(self) -> list[F32]:
+        """The original's mattes on every held-out frame, from ONNX Runtime."""
+        if self._wanted is None:
+            self._wanted = ort_runner(self.contract, self.held_out.sequences)(self.original)
+        return self._wanted
+
+    def prove(self, candidate: Candidate, ground: Ground) -> Proof:
+        """Run one candidate as a CPU or a GPU would compute it."""
+        key = self._cache.key(
+            "proof",
+            candidate.data,
+            self._original,
+            self._frames,
+            msgspec.to_builtins(self.gate),
+            [ground, candidate.precision, *self._where(ground)],
+        )
+        if key not in self._proofs:
+            kept = self._cache.get(key)
+            self._proofs[key] = _unpack(kept) if kept is not None else self._run(candidate, ground)
+            if kept is None:
+                self._cache.put(key, _pack(self._proofs[key]))
+        return self._proofs[key]
+
+    def _where(self, ground: Ground) -> list[str]:
+        return [cpu_name(), cpu_version()] if ground == "cpu" else []
+
+    def _run(self, candidate: Candidate, ground: Ground) -> Proof:
+        sequences = self.held_out.sequences
+        if ground == "cpu":
+            run = cpu_runner(self.contract, sequences, candidate.precision)
+            again = cpu_runner(self.contract, sequences[:1], candidate.precision)
+            model = candidate.model
+        else:
+            run, again = ort_runner(self.contract, sequences), ort_runner(self.contract, sequences[:1])
+            model = emulate_half(candidate.model)
+        return prove(model, run, again, self.wanted, self.gate, source=self.held_out.source)
+
+    def time(self, candidates: Sequence[Candidate], progress: Progress) -> dict[Precision, Timing]:
+        """Time candidates on this CPU, turn and turn about."""
+        digests = {c.precision: self._cache.key("graph", c.data) for c in candidates}
+        key = self._cache.key("timing", digests, cpu_name(), cpu_version())
+        if (kept := self._cache.get(key)) is not None:
+            return msgspec.json.decode(kept, type=dict[Precision, Timing])
+        compiled: dict[str, Any] = {c.precision: compile_for_cpu(c.data, c.precision) for c in candidates}
+        feeds = {**_empty_states(self.contract, compiled), **self.held_out.frames[0]}
+        measured = measure(compiled, feeds, tell=lambda done: progress.step("timing", done))
+        found = {c.precision: measured[c.precision] for c in candidates}
+        self._cache.put(key, msgspec.json.encode(found))
+        return found
+
+
+def _empty_states(contract: ModelContract, compiled: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Zeros for states, the contract's constants, and full strength."""
+    shapes = {n: tuple(port.shape) for m in compiled.values() for port in m.inputs for n in port.names}
+    feeds: dict[str, NDArray[Any]] = {s.input: np.zeros(s.shape, s.dtype) for s in contract.states}
+    feeds |= {n: np.array(v, np.float32).reshape(shapes[n]) for n, v in contract.constants.items()}
+    if contract.strength:
+        feeds[contract.strength] = np.ones(shapes[contract.strength], np.float32)
+    return feeds
+
+
+class _StoredProof(msgspec.Struct, frozen=True):
+    accuracy: Accuracy
+    frames: list[tuple[int, tuple[int, ...], bytes]]
+
+
+def _pack(proof: Proof) -> bytes:
+    frames = [(i, m.shape, np.asarray(m, np.float32).tobytes()) for i, m in proof.worst]
+    return msgspec.msgpack.encode(_StoredProof(proof.accuracy, frames))
+
+
+def _unpack(data: bytes) -> Proof:
+    stored = msgspec.msgpack.decode(data, type=_StoredProof)
+    worst = tuple((i, np.frombuffer(raw, np.float32).reshape(shape)) for i, shape, raw in stored.frames)
+    return Proof(accuracy=stored.accuracy, worst=worst)
