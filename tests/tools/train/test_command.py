@@ -14,6 +14,8 @@ from cutline.tools.train.start import load_start
 
 SMALL = {"steps": 2, "batch": 2, "width": 64, "height": 32, "pool": 8, "device": "cpu"}
 
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
@@ -84,3 +86,20 @@ def test_without_pytorch_the_message_names_the_extra(tmp_path: Path, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DeviceError, match=r"pip install cutline\[train\]"):
         train(TrainOptions(output=tmp_path), quiet())
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the folder shared/data beside the checkout")
+def test_fine_tuning_on_real_packshots_with_a_real_teacher(trained: Path, tmp_path: Path) -> None:
+    report = train(
+        TrainOptions(
+            output=tmp_path,
+            start=str(trained / "cutout.onnx"),
+            products=SHARED / "products",
+            scenes=SHARED / "scenes",
+            teacher=SHARED / "models" / "mediapipe_selfie.onnx",
+            **SMALL,  # type: ignore[arg-type]
+        ),
+        quiet(),
+    )
+    assert report.steps == 2
+    assert report.loss > 0
