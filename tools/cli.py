@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from cutline.runtime.errors import CutlineError, UsageError
+from cutline.tools.cli_toolchain import register
 
 __all__ = ["app", "main"]
 
@@ -118,6 +119,9 @@ def doctor(json: Json = False) -> None:
     from cutline.tools.doctor import examine
 
     raise typer.Exit(examine(as_json=json))
+
+
+register(app)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
