@@ -73,6 +73,18 @@ def test_picture_and_sound_keep_their_distance_when_the_sound_starts_before_zero
     assert times(listen(tmp_path / "out.mp4")) == pytest.approx(times(listen(source)), abs=1e-6)
 
 
+@pytest.mark.parametrize("output", ["out.mov", "out.mkv"])
+def test_a_picture_that_starts_long_after_the_sound_stays_there(
+    clip: Any, store: Any, sounding: Any, listen: Any, read: Any, tmp_path: Path, output: str
+) -> None:
+    source = sounding("in.mov", "pcm_s16le", seconds=1)
+    made = replace(with_sound(clip, source), times=tuple(450_000 + 3000 * index for index in range(30)))
+    store(made, tmp_path / output, transparent=False)
+    shown = [float(frame.pts * frame.time_base) for frame in read(tmp_path / output)]
+    assert shown == pytest.approx([5 + index / 30 for index in range(30)], abs=0.0006)
+    assert times(listen(tmp_path / output)) == pytest.approx(times(listen(source)), abs=0.0011)
+
+
 def test_sound_that_the_container_cannot_hold_is_told_in_one_line(
     clip: Any, store: Any, sounding: Any, read: Any, tmp_path: Path
 ) -> None:
