@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Final, final
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError
+from cutline.runtime.sources.address import Redactor
 from cutline.runtime.sources.messages import Channel, Close, FromChild, ToChild, parent_end
 from cutline.runtime.sources.trouble import LogTail
 
@@ -24,7 +25,8 @@ FAREWELL_S: Final = 0.5  # for a source to let go of its camera or session, befo
 class Child:
     """Owns one source process and the three descriptors that tie it to us, until close()."""
 
-    def __init__(self, *, pass_stdin: bool) -> None:
+    def __init__(self, redactor: Redactor, *, pass_stdin: bool) -> None:
+        self._redactor = redactor
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
@@ -55,24 +57,25 @@ class Child:
         """Process number."""
         return self._process.pid
 
-    def obituary(self, name: str) -> CutlineError:
+    def facts(self) -> dict[str, object]:
+        """What an error about this process should tell: the input, and the last thing that FFmpeg said."""
+        log = self._redactor.clean(self._log.last)
+        return {"input": self._redactor.name, **({"log": log} if log else {})}
+
+    def obituary(self) -> CutlineError:
         """Say how the process ended; called once its end of the channel is closed."""
         try:
             code = self._process.wait(FAREWELL_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        facts: dict[str, object] = {"input": name, **({"log": self._log.last} if self._log.last else {})}
+        facts = self.facts()
         if code == -signal.SIGPROF:
             return BadInputError("one frame takes too long to decode", remedy="Convert the input first.", **facts)
         if code < 0:
             facts["signal"] = signal.Signals(-code).name
             return BadInputError("the decoder crashed on this input", remedy="Convert the input first.", **facts)
         return InternalError("the source process ended", remedy="Report this with the input.", code=code, **facts)
-
-    def log_line(self) -> str:
-        """The last thing that FFmpeg said."""
-        return self._log.last
 
     def close(self, *, kill: bool = False) -> None:
         """End the process, at once or after it let go of its camera or session; later calls do nothing."""

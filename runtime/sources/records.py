@@ -24,10 +24,8 @@ class SourceOptions:
     pace_fps: float | None = None  # hand a recording out at this rate, as a camera would
     loop: bool = False  # begin again at the end
     scale_to: FrameFormat | None = None  # centre-crop and scale into this size and colour
-    open_timeout_s: float = 10.0  # until the first frame is decoded
-    stall_timeout_s: float | None = (
-        None  # without a frame though one was asked for; None: 2 s live, 10 s files, - never
-    )
+    open_timeout_s: float | None = None  # until the first frame; None: streams and cameras 10, files 60, pipes never
+    stall_timeout_s: float | None = None  # without a frame that was asked for; None: live 2, files 10, pipes never
     frame_limit: int | None = None  # end after so many frames of the stream, dropped ones included
 
     def __post_init__(self) -> None:
@@ -83,7 +81,7 @@ class Filled:
 class Notice:
     """Something that the user should know and that does not end the stream.
 
-    kind: resized, corrupt, truncated, timestamps, square, hdr, rotation, reconnecting, reconnected.
+    kind: resized, corrupt, truncated, timestamps, square, hdr, reconnecting, reconnected.
     """
 
     text: str

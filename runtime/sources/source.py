@@ -6,6 +6,7 @@ import select
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Final, final
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
@@ -29,8 +30,12 @@ from cutline.runtime.sources.records import End, Filled, Notice, SourceInfo, Sou
 
 __all__ = ["Source"]
 
+NEVER: Final = float("inf")
+LIVE_OPEN_S: Final = 10.0
+FILE_OPEN_S: Final = 60.0  # nobody waits at a file; the time that decoding may take is limited in the process itself
 LIVE_STALL_S: Final = 2.0
 FILE_STALL_S: Final = 10.0  # a sleeping disk may take this long to turn
+PERIODS: Final = 3  # of a slow stream's frames, before it is taken for silent
 FIRST_WAIT_S: Final = 0.5  # before the first reconnect; doubled each time
 LONGEST_WAIT_S: Final = 5.0
 DEFAULTS: Final = SourceOptions()
@@ -56,7 +61,9 @@ class Source:
         """
         self._address = Address.parse(uri)
         self._options = options
-        self.name = Redactor(uri).name
+        self._redactor = Redactor(uri)
+        self.name = self._redactor.name
+        self._pipe = self._address.kind is Kind.STDIN or Path(self._address.uri).is_fifo()
         if options.loop and (self._address.kind is Kind.STDIN or self._address.looks_live):
             raise UsageError("this input cannot be looped", remedy="Leave loop out, or give a file.", input=self.name)
         self._lock = threading.Lock()  # guards the channel's sending side, _offered and _ended
@@ -74,6 +81,7 @@ class Source:
         self._retry_at: float | None = None
         self._opening_until: float | None = None
         self._target = _target(options)
+        self._open_s, self._stall_s = self._open_limit(), NEVER
         self._child = self._spawn()
         try:
             self.info = self._await_opened()
@@ -146,7 +154,7 @@ class Source:
         if message is not None:
             return self._handle(message)
         if self._child.channel.closed_by_peer:
-            return self._broke(self._child.obituary(self.name))
+            return self._broke(self._child.obituary())
         if self._patience_s(time.monotonic()) <= 0:
             return self._broke(self._stalled())
         return None
@@ -176,8 +184,8 @@ class Source:
 
     def _broke(self, error: CutlineError, skipped: int = 0) -> Notice | End | None:
         """A live source is opened again after a while; for all others this is the end."""
-        if not self.info.live or isinstance(error, InternalError):
-            return self._end(error, skipped)
+        if not self.info.live or self._limit_reached():
+            return self._end(None if self.info.live else error, skipped)
         self._next += skipped
         self._owed += skipped
         first = self._opening_until is None
@@ -217,7 +225,7 @@ class Source:
         self._offered.clear()
 
     def _spawn(self) -> Child:
-        child = Child(pass_stdin=self._address.kind is Kind.STDIN)
+        child = Child(self._redactor, pass_stdin=self._address.kind is Kind.STDIN)
         options = self._options
         resume = None
         if self._last is not None:
@@ -236,7 +244,7 @@ class Source:
                 resume=resume,
             )
         )
-        self._opening_until = time.monotonic() + options.open_timeout_s
+        self._opening_until = time.monotonic() + self._open_s
         return child
 
     def _await_opened(self) -> SourceInfo:
@@ -250,7 +258,7 @@ class Source:
             elif isinstance(message, Failed):
                 raise message.rebuild()
             elif self._child.channel.closed_by_peer:
-                raise self._child.obituary(self.name)
+                raise self._child.obituary()
             elif self._patience_s(time.monotonic()) <= 0:
                 raise self._stalled()
 
@@ -260,7 +268,7 @@ class Source:
         if message is None and timeout_s > 0 and not channel.closed_by_peer:
             poll = select.poll()
             poll.register(channel.fileno(), select.POLLIN)
-            if poll.poll(timeout_s * 1000):
+            if poll.poll(None if timeout_s == NEVER else timeout_s * 1000):
                 message = channel.receive()
         return message
 
@@ -268,19 +276,29 @@ class Source:
         """How long from now the process may stay silent."""
         if self._opening_until is not None:
             return self._opening_until - now
-        if self._stall_s is None or not self._offered:
-            return float("inf")
+        if not self._offered:
+            return NEVER
         return self._asked_ns / 1e9 + self._stall_s - now
 
-    def _stall_limit(self) -> float | None:
-        if self._options.stall_timeout_s is not None or self._address.kind in (Kind.STDIN, Kind.CUSTOM):
+    def _open_limit(self) -> float:
+        if self._options.open_timeout_s is not None:
+            return self._options.open_timeout_s
+        if self._address.kind in (Kind.STREAM, Kind.CAMERA):
+            return LIVE_OPEN_S
+        return NEVER if self._pipe else FILE_OPEN_S
+
+    def _stall_limit(self) -> float:
+        if self._options.stall_timeout_s is not None:
             return self._options.stall_timeout_s
-        return LIVE_STALL_S if self.info.live else FILE_STALL_S
+        if self._pipe or self._address.kind is Kind.CUSTOM:
+            return NEVER
+        rates = [float(rate) for rate in (self._options.pace_fps, self.info.frame_rate) if rate]
+        slow_s = PERIODS / min(rates, default=25.0)
+        return max(slow_s, LIVE_STALL_S if self.info.live else FILE_STALL_S)
 
     def _stalled(self) -> CutlineError:
-        log = self._child.log_line()
-        facts = {"input": self.name, **({"log": Redactor(self._address.uri).clean(log)} if log else {})}
-        if self._address.looks_live or self._opening_until is not None:
+        facts = self._child.facts()
+        if self._address.kind in (Kind.STREAM, Kind.CAMERA) or self._opening_until is not None:
             return NoInputError("the source gives no frame", remedy="Check that it is on and sends.", **facts)
         return BadInputError("the decoder hangs on this input", remedy="Convert the input first.", **facts)
 

@@ -158,7 +158,7 @@ class Worker:
                 available_ns = pace.due_ns(given)
                 given += 1
                 self._sleep_until(available_ns)
-            self._hand_out(frame, available_ns, wait=not latest)
+            self._hand_out(frame, available_ns, wait=not latest, paced=paced)
         if not opened:
             raise BadInputError(
                 "not one frame could be decoded",
@@ -202,13 +202,16 @@ class Worker:
                 return
             clock.go_on()
 
-    def _hand_out(self, frame: av.VideoFrame, available_ns: int, *, wait: bool) -> None:
+    def _hand_out(self, frame: av.VideoFrame, available_ns: int, *, wait: bool, paced: bool) -> None:
+        """Put the frame into a slot, or lose it.
+
+        A file that waits was not late: its frame is available once there is a slot. A paced one was: the time that it
+        was due is kept, so that a taker who is slow cannot hide it.
+        """
         self._take_messages()
         if wait and not self._offered:
             self._await_offer()
-            available_ns = time.monotonic_ns()
-        elif wait:
-            available_ns = max(available_ns, 0)
+            available_ns = available_ns if paced else time.monotonic_ns()
         if not self._offered or self._slots is None:
             self._lose()
             return
@@ -350,6 +353,7 @@ def main() -> None:
     av.logging.set_libav_level(av.logging.ERROR)
     with closing(child_end(socket.socket(fileno=control))) as channel:
         Worker(channel, LogTail(log)).run()
+    os._exit(0)  # nothing is left to tidy up, and FFmpeg's threads may outlive the interpreter
 
 
 if __name__ == "__main__":
