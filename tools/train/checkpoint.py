@@ -14,7 +14,7 @@ import torch
 from cutline.runtime.errors import BadInputError, ContractError, StorageError
 from cutline.tools.train.networks import CutNet, NetworkShape
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store"]
 
 _SCHEMA = 1
 
@@ -45,7 +45,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         StorageError: the disk is full or writing failed; the last checkpoint is untouched.
     """
-    part = path.with_name(path.name + ".part")
     plain = {
         "schema": _SCHEMA,
         "step": checkpoint.step,
@@ -57,6 +56,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimiser": checkpoint.optimiser,
         "losses": list(checkpoint.losses),
     }
+    store(path, plain)
+
+
+def store(path: Path, plain: dict[str, Any]) -> None:
+    """Write numbers and tensors to a file that is either whole or not there. Raises as save_checkpoint does."""
+    part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
             torch.save(plain, file)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cutline.tools.train.checkpoint import Checkpoint
     from cutline.tools.train.networks import CutNet
 
-__all__ = ["TrainOptions", "TrainReport", "train"]
+__all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
 
 _FINE_TUNING_RATE = 3e-4
 _SCRATCH_RATE = 2e-3
@@ -102,7 +102,7 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
         seed=options.seed,
         rate=options.rate or (_SCRATCH_RATE if network.norm else _FINE_TUNING_RATE),
         stages=standard_stages(options.width, options.height, options.batch),
-        device=_device(options.device),
+        device=choose_device(options.device),
     )
     trainer = Trainer(network, loop, resume=resume)
     teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
@@ -186,7 +186,13 @@ def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
     return prune(network, options.prune) if options.prune else network
 
 
-def _device(name: str) -> str:
+def choose_device(name: str) -> str:
+    """Return "cpu" or "cuda".
+
+    Raises:
+        UsageError: no such device.
+        DeviceError: cuda is asked for, and there is none.
+    """
     import torch
 
     if name not in ("auto", "cpu", "cuda"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -83,7 +83,17 @@ class RandomBank(nn.Module):
 class Vgg(nn.Module):
     """Owns the first layers of VGG-19, up to relu4_1; its maps are relu1_1, relu2_1, relu3_1 and relu4_1."""
 
-    PLAN = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 16: 256, 19: 512}  # torchvision's features.N
+    PLAN: ClassVar = {
+        0: 64,
+        2: 64,
+        5: 128,
+        7: 128,
+        10: 256,
+        12: 256,
+        14: 256,
+        16: 256,
+        19: 512,
+    }  # torchvision's features.N
     POOLED = (5, 10, 19)  # layers with a pooling before them
     TAKEN = (0, 5, 10, 19)
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -115,7 +125,7 @@ class Vgg(nn.Module):
 
 
 def load_vgg(path: Path) -> Vgg:
-    """Read VGG-19 from a .npz, or a PyTorch state dictionary, whose arrays have torchvision's names (features.0.weight ...).
+    """Read VGG-19 from a .npz or a PyTorch state dictionary with torchvision's names (features.0.weight ...).
 
     Raises:
         NoInputError: there is no such file.
@@ -138,7 +148,9 @@ def load_vgg(path: Path) -> Vgg:
             before = width
         return Vgg(found)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
+        reason = (
+            f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
+        )
         raise BadInputError(
             f"these are no weights of VGG-19: {reason}",
             remedy="Give a .npz or a PyTorch state dictionary with torchvision's names.",
@@ -155,9 +167,7 @@ def gram(maps: Tensor) -> Tensor:
 
 def gram_loss(maps: list[Tensor], targets: list[Tensor]) -> Tensor:
     """Squared relative difference from the style's Gram matrices, averaged over scales and pictures."""
-    terms = [
-        (gram(m) - t).square().sum((1, 2)) / t.square().sum((1, 2)) for m, t in zip(maps, targets, strict=True)
-    ]
+    terms = [(gram(m) - t).square().sum((1, 2)) / t.square().sum((1, 2)) for m, t in zip(maps, targets, strict=True)]
     return torch.stack(terms).mean()
 
 

@@ -1,4 +1,4 @@
-"""The style images of the shipped styles, drawn here: the same seed gives the same picture, and nobody else's art is in it."""
+"""The style images of the shipped styles, drawn here: the same picture every time, and nobody else's art is in it."""
 
 from __future__ import annotations
 

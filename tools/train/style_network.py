@@ -1,25 +1,37 @@
 """The style networks: RGB in, a restyled picture out.
 
-Convolution, ReLU, add and bilinear doubling only, channels in multiples of 8 inside. No normalisation layer: the residual
-blocks start as identities and the whole network starts as one (its last layer is added to the picture), so it trains
-without, and nothing has to be folded or measured at run time.
+Convolution, ReLU, add and bilinear doubling only, channels in multiples of 8 inside. No normalisation layer: the
+residual blocks start as identities and the whole network starts as one (its last layer is added to the picture), so it
+trains without, and nothing has to be folded or measured at run time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+import onnxruntime
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from cutline.runtime.contract import Image, ModelContract, Output
-from cutline.runtime.errors import ContractError
+from cutline.runtime.errors import ContractError, InternalError
 from cutline.tools.train.export import MEAN, STD, Graph
 from cutline.tools.train.style_canvas import CHANNELS, draw_canvas
 
-__all__ = ["StyleNet", "StyleShape", "style_contract", "style_to_onnx"]
+__all__ = [
+    "StyleNet",
+    "StyleShape",
+    "check_style_parity",
+    "style_contract",
+    "style_from_onnx",
+    "style_macs",
+    "style_to_onnx",
+]
 
+_TOLERANCE = 1e-3  # largest difference between PyTorch and ONNX Runtime, of values in -1..1
 _MULTIPLE = 8  # sides are halved three times
 
 
@@ -99,7 +111,7 @@ def style_to_onnx(network: StyleNet, *, width: int, height: int) -> onnx.ModelPr
     Raises:
         ContractError: width or height is no multiple of 8.
     """
-    check_sides(width, height)
+    _check_sides(width, height)
     graph = Graph(network.state_dict())
     still = network.canvas(torch.from_numpy(draw_canvas(width, height))[None])
     canvas = graph.constant("canvas", still.numpy())
@@ -121,9 +133,73 @@ def style_to_onnx(network: StyleNet, *, width: int, height: int) -> onnx.ModelPr
     return graph.model(inputs={"image": (3, height, width)}, output=("picture", (3, height, width)))
 
 
-def check_sides(width: int, height: int) -> None:
-    """Raises:
-    ContractError: a side is no multiple of 8."""
+def check_style_parity(model: onnx.ModelProto, network: StyleNet) -> float:
+    """Compare ONNX Runtime with PyTorch on a random picture; return the largest difference in tensor values.
+
+    Raises:
+        InternalError: they differ by more than 1e-3 of a half range, or one of them gives NaN.
+    """
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (height, width) = session.get_inputs()[0].shape[2:]
+    picture = np.random.default_rng(0).uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
+    (found,) = session.run(None, {"image": picture})
+    with torch.no_grad():
+        canvas = torch.from_numpy(draw_canvas(width, height))[None]
+        wanted = network.eval()(torch.from_numpy(picture), canvas).numpy()
+    difference = float(np.abs(found - wanted).max())
+    if not difference <= _TOLERANCE:
+        raise InternalError(
+            "the exported network differs from the trained one",
+            remedy="Report this with the checkpoint.",
+            difference=difference,
+        )
+    return difference
+
+
+@torch.no_grad()
+def style_from_onnx(model: onnx.ModelProto) -> StyleNet:
+    """Read a network back from its own export, at whatever size, to start another style from.
+
+    Raises:
+        ContractError: the file holds another network.
+    """
+    found = {i.name: np.array(numpy_helper.to_array(i), np.float32) for i in model.graph.initializer}
+    try:
+        still = found.pop("canvas")[0]
+        full = still.shape[0]
+        canvas = draw_canvas(2 * still.shape[2], 2 * still.shape[1]).reshape(CHANNELS, -1)
+        mixture = np.linalg.lstsq(canvas.T, still.reshape(full, -1).T, rcond=None)[0].T
+        found["canvas.weight"] = np.ascontiguousarray(mixture[:, :, None, None], np.float32)
+        widths = (full, *(found[f"down.{level}.weight"].shape[0] for level in range(3)))
+        blocks = sum(name.startswith("first.") and name.endswith(".weight") for name in found)
+        network = StyleNet(StyleShape(widths=widths, blocks=blocks))
+        names = network.state_dict().keys()
+        network.load_state_dict({name: torch.from_numpy(found[name]) for name in names})
+    except (KeyError, IndexError, ValueError, RuntimeError, np.linalg.LinAlgError, ContractError) as error:
+        raise ContractError(
+            "the model is no style that this program trained", remedy="Start from ink, poster or oil, or from scratch."
+        ) from error
+    return network.eval()
+
+
+@torch.no_grad()
+def style_macs(network: StyleNet, width: int, height: int) -> int:
+    """Count the multiply-adds of all convolutions for one picture; the canvas is multiplied out at export."""
+    total = 0
+
+    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        total += output.numel() * module.weight[0].numel()
+
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m is not network.canvas]
+    hooks = [m.register_forward_hook(count) for m in convolutions]
+    network(torch.zeros(1, 3, height, width), torch.zeros(1, CHANNELS, height // 2, width // 2))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def _check_sides(width: int, height: int) -> None:
     if width % _MULTIPLE or height % _MULTIPLE or min(width, height) < 32:
         raise ContractError(
             "a style network's sides must be multiples of 8, 32 at least",

@@ -1,0 +1,289 @@
+"""What `cutline train style` does, as a function. Importing this file does not import PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, OutputError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from cutline.tools.train.style_features import Features
+    from cutline.tools.train.style_loop import StyleLoopOptions
+    from cutline.tools.train.style_network import StyleNet
+    from cutline.tools.train.style_report import StyleFigures
+
+__all__ = ["StyleTrainOptions", "StyleTrainReport", "train_style"]
+
+_SMALLEST = 64  # pixels, of a style image
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_CROP = 3 / 8  # of the network's width and height, learned on at a time
+_MADE_HERE = {"ink": (0.7, 0.1), "poster": (0.7, 1.0), "oil": (0.7, 0.3)}  # weights of content and colour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleTrainOptions:
+    """Which style to learn, from what, and where the results go."""
+
+    image: Path | None = None  # the style image; without one, `name` is ink, poster or oil, which are drawn here
+    name: str = "style"  # of the bundle
+    output: Path = Path("cutline-style")
+    scenes: Path | None = None  # photographs to learn on, beside generated scenes
+    vgg: Path | None = None  # weights of VGG-19: .npz or PyTorch, torchvision's names
+    start: str | None = None  # a style to start from: a shipped name, a bundle or an ONNX that this command exported
+    steps: int = 2000
+    batch: int = 4
+    rate: float = 3e-3  # highest learning rate
+    seed: int = 0
+    frames: int = 400  # kept in memory to learn on
+    width: int = 512  # of the network's input, pixels
+    height: int = 288
+    style_weight: float = 6.0
+    content_weight: float | None = None  # by default 0.7
+    colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.3
+    device: str = "auto"  # cpu, cuda, or auto
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                "this cannot name a bundle", remedy="Use lower-case letters, digits, - and _.", name=self.name
+            )
+        if self.image is None and self.name not in _MADE_HERE:
+            raise UsageError(
+                "no style image is given", remedy=f"Add --image FILE, or use a name of {', '.join(_MADE_HERE)}."
+            )
+        if self.width % 64 or self.height % 32 or min(self.width, self.height) < 128:
+            raise UsageError(
+                "width must be a multiple of 64 and height of 32, 128 at least",
+                remedy="Use 512x288.",
+                width=self.width,
+                height=self.height,
+            )
+        if self.frames < 8 or min(self.style_weight, *self._weights()) < 0:
+            raise UsageError(
+                "frames or a weight is out of range", remedy="Use 8 frames at least, and weights of 0 or more."
+            )
+
+    def _weights(self) -> tuple[float, float]:
+        content, colour = _MADE_HERE.get(self.name, (0.7, 0.3)) if self.image is None else (0.7, 0.3)
+        return (
+            content if self.content_weight is None else self.content_weight,
+            colour if self.colour_weight is None else self.colour_weight,
+        )
+
+    @property
+    def content(self) -> float:
+        """Weight of the content in the loss."""
+        return self._weights()[0]
+
+    @property
+    def colour(self) -> float:
+        """Weight of the picture's own colour in the loss."""
+        return self._weights()[1]
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTrainReport:
+    """What training left behind."""
+
+    bundle: Path
+    onnx: Path
+    card: Path
+    curves: Path
+    steps: int
+    loss: float  # mean of the last hundred steps
+    weights: int
+    gflop: float  # operations for one picture, two per multiply-add
+    figures: StyleFigures
+
+
+def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainReport:
+    """Learn a style, or go on where the last run into the same folder stopped; then export, measure and pack it.
+
+    Raises:
+        DeviceError: PyTorch is missing, or the device that was asked for is.
+        UsageError: options that do not fit each other, or not the run that the folder holds.
+        NoInputError, BadInputError: an image, a folder, weights or a start that is missing or of no use; a loss that
+            is no number.
+        ContractError: the start is another kind of network.
+        OutputError, StorageError: results cannot be written.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
+    from cutline.tools.train.curves import draw_curve
+    from cutline.tools.train.meter import Meter
+    from cutline.tools.train.style_frames import StyleFrames
+    from cutline.tools.train.style_loop import StyleTrainer
+    from cutline.tools.train.style_report import as_tensor
+
+    style = _style_image(options)
+    loop = _loop_options(options)
+    features = _features(options, style, loop.device)
+    network = _network(options)
+    _settle(options)
+    frames = StyleFrames(
+        width=int(options.width * _CROP),
+        height=_crop_height(options.height),
+        count=options.frames,
+        scenes=options.scenes,
+        seed=options.seed,
+    )
+    trainer = StyleTrainer(network, features, as_tensor(style), loop)
+    saved = options.output / "checkpoint.pt"
+    if saved.exists():
+        trainer.resume(saved)
+        console.print(f"going on after step {trainer.step}")
+    with Meter(console, trainer.step, options.steps) as meter:
+        trainer.run(frames, saved, meter.update)
+    curves = options.output / "curves.png"
+    draw_curve(tuple(trainer.losses), curves)
+    return _finish(options, trainer.average.cpu().eval(), style, trainer.losses, curves)
+
+
+def _crop_height(height: int) -> int:
+    return max(64, round(height * _CROP / 16) * 16)
+
+
+def _style_image(options: StyleTrainOptions) -> NDArray[np.uint8]:
+    """Read or draw the style image: uint8[H, W, 3]."""
+    from cutline.tools.scenes.packshots import read_picture
+    from cutline.tools.train.style_images import draw_style
+
+    if options.image is None:
+        return draw_style(options.name)
+    if not options.image.is_file():
+        raise NoInputError("there is no such style image", remedy="Check the path.", path=str(options.image))
+    try:
+        picture = read_picture(options.image)
+    except OSError as error:
+        raise BadInputError(
+            f"the style image cannot be read: {error.strerror}", remedy="Check the file.", path=str(options.image)
+        ) from error
+    if min(picture.shape[:2]) < _SMALLEST:
+        raise BadInputError(
+            "the style image is too small to learn from",
+            remedy=f"Use one of {_SMALLEST} pixels a side at least; 640 are enough.",
+            path=str(options.image),
+            size=f"{picture.shape[1]}x{picture.shape[0]}",
+        )
+    return picture
+
+
+def _features(options: StyleTrainOptions, style: NDArray[np.uint8], device: str) -> Features:
+    from cutline.tools.train.style_features import RandomBank, load_vgg
+    from cutline.tools.train.style_report import as_tensor
+
+    features = load_vgg(options.vgg) if options.vgg else RandomBank(as_tensor(style))
+    return features.to(device)
+
+
+def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
+    from cutline.tools.train.command import choose_device
+    from cutline.tools.train.style_loop import StyleLoopOptions
+    from cutline.tools.train.style_losses import StyleWeights
+
+    return StyleLoopOptions(
+        steps=options.steps,
+        seed=options.seed,
+        batch=options.batch,
+        rate=options.rate,
+        weights=StyleWeights(style=options.style_weight, content=options.content, colour=options.colour),
+        device=choose_device(options.device),
+    )
+
+
+def _network(options: StyleTrainOptions) -> StyleNet:
+    import torch
+
+    from cutline.tools.train.start import load_style_start
+    from cutline.tools.train.style_network import StyleNet, StyleShape
+
+    torch.manual_seed(options.seed)
+    return load_style_start(options.start) if options.start else StyleNet(StyleShape())
+
+
+def _settle(options: StyleTrainOptions) -> None:
+    """Make the folder, or check that the run it holds is this one.
+
+    Raises:
+        UsageError: the folder holds a run with other settings.
+        OutputError: it cannot be made or read.
+    """
+    described = {key: value for key, value in asdict(options).items() if key not in ("output", "device")}
+    run = json.loads(json.dumps(described, default=str))
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        file = options.output / "run.json"
+        if not file.exists():
+            file.write_text(json.dumps(run, indent=1))
+        found = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"the folder for the results cannot be used: {error}", remedy="Name another.", folder=str(options.output)
+        ) from error
+    other = sorted(name for name in run if found.get(name) != run[name])
+    if other:
+        raise UsageError(
+            f"the folder holds a run with another {', '.join(other)}",
+            remedy="Repeat its options to go on with it, or name another folder.",
+            folder=str(options.output),
+        )
+
+
+def _finish(
+    options: StyleTrainOptions, network: StyleNet, style: NDArray[np.uint8], losses: list[float], curves: Path
+) -> StyleTrainReport:
+    """Export, measure, write the card and the bundle."""
+    from cutline.tools.train.style_bundle import StyleFacts, pack_style, style_card
+    from cutline.tools.train.style_network import check_style_parity, style_contract, style_macs, style_to_onnx
+    from cutline.tools.train.style_report import StyleReportOptions, measure_style
+
+    model = style_to_onnx(network, width=options.width, height=options.height)
+    check_style_parity(model, network)
+    contract, data = style_contract(options.width, options.height), model.SerializeToString()
+    figures = measure_style(data, contract, style, StyleReportOptions(scenes=options.scenes))
+    facts = StyleFacts(
+        name=options.name,
+        image=options.image.name if options.image else None,
+        weights=sum(p.numel() for p in network.parameters()),
+        gflop=2e-9 * style_macs(network, options.width, options.height),
+        width=options.width,
+        height=options.height,
+        features=options.vgg.name if options.vgg else None,
+        steps=len(losses),
+        seed=options.seed,
+        photographs=options.scenes is not None,
+        start=options.start,
+    )
+    card, onnx, bundle = (options.output / f"{options.name}{end}" for end in (".md", ".onnx", ".cutline"))
+    text = style_card(facts, figures)
+    try:
+        onnx.write_bytes(data)
+        card.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the results cannot be written: {error.strerror}", remedy="Free some space.", path=str(onnx)
+        ) from error
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    pack_style(bundle, facts, figures, data, style, text, created=created)
+    recent = losses[-100:]
+    return StyleTrainReport(
+        bundle=bundle,
+        onnx=onnx,
+        card=card,
+        curves=curves,
+        steps=len(losses),
+        loss=sum(recent) / max(1, len(recent)),
+        weights=facts.weights,
+        gflop=facts.gflop,
+        figures=figures,
+    )
