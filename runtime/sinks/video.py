@@ -100,13 +100,16 @@ class VideoFileSink:
         return even
 
     def _add_audio(self) -> None:
-        if self._info.source_uri is None:
+        uri = self._info.source_uri
+        if uri is None:
             return
         if self._info.live:
             self._notices.append("the audio of a live source is not stored")
-            return
-        self._audio = AudioCopy(self._info.source_uri)
-        self._audio.add_streams(self._container, self._recipe)
+        elif uri == "-" or (Path(uri).exists() and not Path(uri).is_file()):
+            self._notices.append("the audio of a pipe is not stored, because a pipe is read only once")
+        else:
+            self._audio = AudioCopy(uri)
+            self._audio.add_streams(self._container, self._recipe)
 
     def write(self, frame: Frame) -> None:
         """Encode one frame, and store what the encoder gives back.

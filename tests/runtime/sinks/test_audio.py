@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,15 @@ def test_a_source_that_has_gone_is_told_and_the_picture_goes_on(
 def test_the_sound_of_a_live_source_is_told_to_be_missing(clip: Any, store: Any, sounding: Any, tmp_path: Path) -> None:
     made = with_sound(clip, sounding("in.mp4", "aac"), live=True)
     assert store(made, tmp_path / "out.mp4")["notices"] == ["the audio of a live source is not stored"]
+
+
+@pytest.mark.parametrize("uri", ["-", "pipe"])
+def test_a_pipe_is_not_opened_a_second_time(clip: Any, store: Any, tmp_path: Path, uri: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    made = with_sound(clip, Path(uri) if uri == "-" else tmp_path / uri)
+    assert store(made, tmp_path / "out.mp4")["notices"] == [
+        "the audio of a pipe is not stored, because a pipe is read only once"
+    ]
 
 
 def test_a_silent_source_is_nothing_to_tell(clip: Any, store: Any, tmp_path: Path) -> None:
