@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, final
 
@@ -74,10 +74,10 @@ class Pipeline:
         self.telemetry = Telemetry()
         self._notify = on_notice
         self._stopping = threading.Event()
-        self._changed = threading.Condition()  # guards the two queues and _ended
-        self._running: deque[Slot] = deque()
-        self._done: deque[Slot] = deque()
-        self._fed = self._ended = self._started = False
+        self._running: SimpleQueue[Slot | None] = SimpleQueue()  # None: nothing comes any more
+        self._done: SimpleQueue[Slot | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()  # one item for each frame that may still go to the network
+        self._started = False
         self._failure: BaseException | None = None
         with ExitStack() as undo:
             source_options = SourceOptions(
@@ -97,7 +97,8 @@ class Pipeline:
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
         self._passages = [_Passage(0, nothing) for _ in self._pool.slots]
-        self._room = threading.Semaphore(engine.in_flight + 1)
+        for _ in range(engine.in_flight + 1):
+            self._room.put(None)
         self._threads = [
             threading.Thread(target=self._guard, args=(body,), name=f"{name} {options.shown_name}", daemon=True)
             for name, body in (("feed", self._feed), ("finish", self._finish))
@@ -135,7 +136,7 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
         deliver = self.telemetry.stages["deliver"]
-        while (done := self._take_done()) is not None:
+        while (done := self._done.get()) is not None:
             began = time.monotonic_ns()
             yield self._frame(done)
             deliver.add(time.monotonic_ns() - began)
@@ -193,11 +194,9 @@ class Pipeline:
         """Source to network: the feeder thread."""
         stages = self.telemetry.stages
         while not self._stopping.is_set():
-            if not self._room.acquire(timeout=POLL_S):
-                continue
-            slot = self._take_filled()
+            slot = self._take_filled() if self._has_room() else None
             if slot is None:
-                break
+                continue
             passage, began = self._passages[slot.index], time.monotonic_ns()
             self._pool.move(slot, SlotState.RUNNING)
             self._matte.prepare(slot, slot.arrays["guide"])
@@ -211,9 +210,15 @@ class Pipeline:
             passage.prepared_ns = time.monotonic_ns()
             stages["wait"].add(began - passage.time.available_ns)
             stages["pre"].add(passage.prepared_ns - began)
-            with self._changed:
-                self._running.append(slot)
-                self._changed.notify_all()
+            self._running.put(slot)
+
+    def _has_room(self) -> bool:
+        """Wait until the network can take a frame; False when it could not for a while, so that stop() is seen."""
+        try:
+            self._room.get(timeout=POLL_S)
+        except Empty:
+            return False
+        return True
 
     def _take_filled(self) -> Slot | None:
         """The next frame to work on, or None at the end. With the policy `latest`, the newest that is there."""
@@ -249,12 +254,12 @@ class Pipeline:
     def _finish(self) -> None:
         """Network to composite: the finisher thread."""
         stages = self.telemetry.stages
-        while (slot := self._take_running()) is not None:
+        while (slot := self._running.get()) is not None:
             passage = self._passages[slot.index]
             self._matte.session.wait(slot)
             if self._style is not None:
                 self._style.session.wait(slot)
-            self._room.release()
+            self._room.put(None)
             inferred_ns = time.monotonic_ns()
             self._compose(slot, passage)
             composed_ns = time.monotonic_ns()
@@ -284,24 +289,12 @@ class Pipeline:
     def _deliver(self, slot: Slot) -> None:
         """Hand a finished frame to the taker; a live taker who is late loses the oldest."""
         self._pool.move(slot, SlotState.DONE)
-        stale = None
-        with self._changed:
-            self._done.append(slot)
-            if self._latest and len(self._done) > WAITING:
-                stale = self._done.popleft()
-            self._changed.notify_all()
-        if stale is not None:
-            self._release(stale, dropped=True)
-
-    def _take_running(self) -> Slot | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._running or self._fed)
-            return self._running.popleft() if self._running else None
-
-    def _take_done(self) -> Slot | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._done or self._ended)
-            return self._done.popleft() if self._done else None
+        self._done.put(slot)
+        if self._latest and self._done.qsize() > WAITING:
+            with suppress(Empty):  # the taker was faster after all
+                stale = self._done.get_nowait()
+                assert stale is not None  # this thread alone puts the end, last
+                self._release(stale, dropped=True)
 
     def _release(self, slot: Slot, *, dropped: bool = False) -> None:
         self._pool.move(slot, SlotState.FREE, dropped=dropped)
@@ -327,10 +320,7 @@ class Pipeline:
             self._failure = self._failure or error
         finally:
             self._stopping.set()
-            with self._changed:
-                self._fed = True
-                self._ended = self._ended or body == self._finish
-                self._changed.notify_all()
+            (self._done if body == self._finish else self._running).put(None)
 
 
 def _close_opened(opening: Future[Source]) -> None:

@@ -134,7 +134,7 @@ def test_what_is_no_video_is_bad_data(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_a_failed_run_leaves_an_existing_output_as_it_was(clip: Path, tmp_path: Path) -> None:
+def test_a_failed_run_leaves_an_existing_output_as_it_was(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"precious")
     assert cutline("run", tmp_path / "missing.mp4", output).returncode == 66
