@@ -98,3 +98,87 @@ class SilentFeed(Feed):
 
     def _send(self, client: socket.socket) -> None:
         self._wait_until_left(client)
+
+
+def rtp_packets(clip: Path) -> list[bytes]:
+    """The clip's H.264 as RTP packets, made by FFmpeg's own muxer."""
+    import av
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        sink.settimeout(0.2)
+        packets: list[bytes] = []
+        done = threading.Event()
+
+        def collect() -> None:
+            while True:
+                try:
+                    packets.append(sink.recv(2048))
+                except TimeoutError:
+                    if done.is_set():
+                        return
+
+        collector = threading.Thread(target=collect)
+        collector.start()
+        port = sink.getsockname()[1]
+        with av.open(str(clip)) as source, av.open(f"rtp://127.0.0.1:{port}?pkt_size=1200", "w", format="rtp") as out:
+            stream = out.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+        done.set()
+        collector.join()
+    return packets
+
+
+SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+    "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track0\r\n"
+)
+
+
+class RtspFeed(Feed):
+    """An RTSP camera that speaks TCP only, asks for a password, and hangs up after each round of its clip."""
+
+    def __init__(self, clip: Path) -> None:
+        super().__init__(clip, pause_s=0.004)
+        self._packets = rtp_packets(clip)
+        self.methods: list[str] = []
+
+    @property
+    def uri(self) -> str:
+        return f"rtsp://viewer:hunter2secret@127.0.0.1:{self.port}/live"
+
+    def _send(self, client: socket.socket) -> None:
+        while (method := self._answer(client)) != "PLAY":
+            if method == "TEARDOWN":
+                return
+        for packet in self._packets:
+            client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+            if self._stop.wait(self._pause_s):
+                return
+
+    def _answer(self, client: socket.socket) -> str:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            if not (data := client.recv(4096)):
+                raise OSError("hung up")
+            request += data
+        method, _, rest = request.decode().partition(" ")
+        self.methods.append(method)
+        lines = dict(line.partition(": ")[::2] for line in rest.split("\r\n")[1:])
+        body = ""
+        extra = ""
+        status = "200 OK"
+        if method == "DESCRIBE" and "Authorization" not in lines:
+            status, extra = "401 Unauthorized", 'WWW-Authenticate: Basic realm="camera"\r\n'
+        elif method == "DESCRIBE":
+            body = SDP
+            extra = f"Content-Type: application/sdp\r\nContent-Base: rtsp://127.0.0.1:{self.port}/live/\r\n"
+        elif method == "SETUP":
+            assert "RTP/AVP/TCP" in lines["Transport"]
+            extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+        head = f"RTSP/1.0 {status}\r\nCSeq: {lines['CSeq']}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+        client.sendall((head + body).encode())
+        return method

@@ -15,7 +15,7 @@ from cutline.runtime.slots import SlotPool
 from cutline.runtime.sources import End, Filled, Notice, Source, SourceOptions
 
 from .conftest import Clips, open_pool, recycle
-from .feeds import Feed, HttpFeed, SilentFeed
+from .feeds import Feed, HttpFeed, RtspFeed, SilentFeed
 
 QUICK = SourceOptions(stall_timeout_s=1.0, open_timeout_s=20)
 
@@ -217,6 +217,18 @@ def test_a_refused_password_is_no_input_and_shows_nowhere(stream: Path) -> None:
         with pytest.raises(NoInputError) as caught:
             Source(wrong, QUICK)
         assert "sesame99" not in str(caught.value)
+
+
+def test_an_rtsp_camera_is_read_over_tcp_and_comes_back(stream: Path, watch: Opener) -> None:
+    with RtspFeed(stream) as feed:
+        seen = watch(feed.uri)
+        assert seen.source.info.decoder == "h264"
+        assert seen.source.info.name == f"rtsp://127.0.0.1:{feed.port}/live"
+        for _ in range(2):
+            seen.reconnect()
+        assert feed.methods.count("PLAY") >= 3
+        seen.assert_in_order()
+        assert not [notice for notice in seen.notices if "hunter2" in notice.text]
 
 
 def test_a_live_source_drops_what_nobody_takes_and_counts_it(stream: Path, watch: Opener) -> None:
