@@ -127,7 +127,7 @@ class AudioCopy:
     def close(self) -> None:
         """Close the source; later calls do nothing."""
         if self._unusable:
-            self.notices.append(f"{self._unusable} audio packets were damaged or out of order and are left out")
+            self.notices.append(f"{self._unusable} audio packets that are damaged or out of place are left out")
             self._unusable = 0
         self._queue.clear()
         self._demuxed = iter(())

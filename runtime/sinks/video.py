@@ -149,10 +149,11 @@ class VideoFileSink:
         An index that comes first lets the file play from its first fragment on. One that waits for the first fragment
         can also hold times before zero, which compressed audio often has (its decoder's run-in).
         """
-        starts = [first_s, *(self._audio.starts() if self._audio else [])]
-        together = max(starts) <= first_s + WAIT_S
+        sounds = self._audio.starts() if self._audio else []
+        starts = [first_s, *sounds]
+        together = first_s < 0 or max(starts) <= first_s + WAIT_S
         wait = (self._audio is not None and self._audio.must_wait) or (min(starts) != 0 and together)
-        if min(starts) < 0 and not wait and self._audio:
+        if self._audio and not wait and min(sounds, default=first_s) < 0:
             self._audio.skip_before_zero()
         self._container.container_options.update(self._recipe.muxing(self._ticks.tick, wait=wait))
         self._container.start_encoding()

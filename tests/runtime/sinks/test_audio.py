@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from cutline.runtime.sinks import open_sink
+from cutline.runtime.sinks.audio import AudioCopy
+from cutline.runtime.sinks.recipes import RECIPES
 
 
 def with_sound(clip: Any, source: Path, count: int = 30, **changes: Any) -> Any:
@@ -84,6 +89,19 @@ def test_a_picture_that_starts_long_after_the_sound_stays_there(
     shown = [float(frame.pts * frame.time_base) for frame in read(tmp_path / output)]
     assert shown == pytest.approx([5 + index / 30 for index in range(30)], abs=0.0006)
     assert times(listen(tmp_path / output)) == pytest.approx(times(listen(source)), abs=0.0011)
+
+
+def test_a_run_in_that_cannot_be_held_is_left_out_and_told(sounding: Any, listen: Any) -> None:
+    source = sounding("in.mp4", "aac")
+    audio = AudioCopy(str(source))
+    with av.open(io.BytesIO(), "w", format="mp4") as output:
+        audio.add_streams(output, RECIPES[".mp4"])
+        assert audio.starts()[0] < 0
+        audio.skip_before_zero()
+        copied = [bytes(packet) for packet in audio.rest(Fraction(1))]
+    audio.close()
+    assert copied == [data for time, data in listen(source) if time >= 0]
+    assert audio.notices == ["1 audio packets that are damaged or out of place are left out"]
 
 
 def test_sound_that_the_container_cannot_hold_is_told_in_one_line(
