@@ -16,6 +16,7 @@ from cutline.tools.scenes.textures import cloud
 
 __all__ = ["Camera", "CameraSettings", "draw_settings"]
 
+_NEUTRAL = np.ones(3, np.float32)
 _SHARP = 0.25  # sigma under which a blur would change nothing
 _TILE_MARGIN = 97  # the noise field is larger than the frame by this, and every frame takes another window of it
 
@@ -90,14 +91,15 @@ class Camera:
         y = np.sin(seconds * 2 * np.pi * 1.7 + phases[2]) + 0.5 * np.sin(seconds * 2 * np.pi * 3.3 + phases[3])
         return float(amount * x / 1.5), float(amount * y / 1.5)
 
-    def gains(self, seconds: float) -> F32:
-        """Return the factor of every pixel at this time, float32[H, W, 3]."""
+    def gains(self, seconds: float, tint: F32 = _NEUTRAL, uneven: F32 | float = 1.0) -> F32:
+        """Return the factor of every pixel at this time, float32[H, W, 3]; by `tint` and an `uneven` light besides."""
         settings, turn = self.settings, 2 * np.pi * seconds
         slow = np.sin(turn * settings.drift_hz + self._phases[4:6]) * settings.drift
         lines = np.arange(self.height, dtype=np.float32) / np.float32(self.height)
         mains = 1 + settings.flicker * np.sin(2 * np.pi * settings.bands * lines + turn * settings.flicker_hz)
         fall = self._fall * (settings.exposure * (1 + slow[0]) * mains).astype(np.float32)[:, None]
-        red, green, blue = (float(v) for v in np.array(settings.balance) * (1 + slow[1] * np.array([1, 0, -1])))
+        fall = fall * uneven
+        red, green, blue = (float(v) for v in settings.balance * (1 + slow[1] * np.array([1, 0, -1])) * tint)
         factors: F32 = cv2.merge([fall * np.float32(red), fall * np.float32(green), fall * np.float32(blue)])
         return factors
 
@@ -116,9 +118,11 @@ class Camera:
         colour, over, alpha = self._through_lens(canvas, canvas.colour, canvas.over, canvas.alpha)
         gains = self.gains(seconds)
         rgb = self._develop(cv2.multiply(colour, gains), generator(self._split, "frame", self._seed, index))
-        alpha = np.where(alpha < 1 / 1024, np.float32(0), np.where(alpha > 1 - 1 / 1024, np.float32(1), alpha))
-        weight = 255 / np.maximum(alpha, 1 / 255)
-        weight[alpha == 0] = 0
+        _, alpha = cv2.threshold(alpha, 1 / 1024, 0, cv2.THRESH_TOZERO)
+        alpha[alpha > 1 - 1 / 1024] = 1
+        weight = cv2.compare(alpha, 0, cv2.CMP_GT) / np.maximum(
+            alpha, np.float32(1 / 255)
+        )  # 255 / alpha, 0 where it is 0
         straight = cv2.multiply(cv2.multiply(over, gains), cv2.merge([weight] * 3))
         return rgb, cv2.convertScaleAbs(straight), alpha
 
@@ -153,10 +157,10 @@ class Camera:
             aged = 1 + settings.aged * rng.uniform(-1, 1, 4)
             tint = (aged[0] * (0.7 + 0.3 * aged[1:])).astype(np.float32)
             soft = cv2.GaussianBlur(moved, (0, 0), settings.softness) if settings.softness > _SHARP else moved
-            self._plate = soft * (self.gains(float(rng.uniform(1000, 2000))) * tint)
+            uneven: F32 | float = 1.0
             if settings.stain > 0:
-                uneven = cloud(rng, self.width, self.height, self.height / 1.5, 2) - 0.5
-                self._plate *= (1 + settings.stain * uneven)[..., None]
+                uneven = 1 + settings.stain * (cloud(rng, self.width, self.height, self.height / 1.5, 2) - 0.5)
+            self._plate = cv2.multiply(soft, self.gains(float(rng.uniform(1000, 2000)), tint, uneven))
         return self._develop(self._plate, generator(self._split, "plate", self._seed, index))
 
     def _develop(self, picture: F32, rng: np.random.Generator) -> U8:

@@ -63,7 +63,7 @@ class Sampler:
             products: folder of packshots on white, to be mixed in.
             scenes: folder of photographs, used as backdrops beside the generated ones.
             decoys: also use photographs in which somebody seems to hold goods, and goods that are part of the place.
-                They are background, and on the plate: right for a network that sees it, misleading for one that does not.
+                They are background, and on the plate: right for a network that sees it, misleading for others.
         Raises:
             UsageError: no such split.
             NoInputError: a folder is missing.
