@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
@@ -21,6 +21,11 @@ LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})  # do the arithm
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # fuse into the layer before them, so Q comes after them
 CARRIERS = frozenset({"Resize", "Concat", "MaxPool"})  # add no arithmetic: their output lies within their inputs' range
 
+MOVERS = frozenset(  # give back what they read, or averages of it
+    {"AveragePool", "DepthToSpace", "Flatten", "GlobalAveragePool", "Identity", "MaxPool", "Reshape", "Resize", "Slice"}
+    | {"SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -32,11 +37,25 @@ class Policy:
     depthwise: bool = False  # quantise depthwise convolutions
     transposed: bool = False  # quantise transposed convolutions
     resize: bool = True  # carry INT8 through Resize when both neighbours are INT8
+    unsigned: bool = False  # uint8 for tensors that cannot be negative: 256 levels instead of 128
+    signed_concat: bool = True  # quantise layers that read a concatenation which may be negative
     reasons: tuple[str, ...] = ()
 
 
 POLICIES: Mapping[str, Policy] = {
-    "shared": Policy(name="shared"),
+    "shared": Policy(name="shared"),  # TensorRT and TensorRT for RTX
+    "openvino": Policy(
+        name="openvino",
+        min_channels=8,
+        unsigned=True,
+        signed_concat=False,
+        reasons=(
+            "layers with 8 channels are faster in INT8 than in BF16 on CPUs",
+            "x86 multiplies uint8 by int8, so that what follows a ReLU keeps all 256 levels; TensorRT has no uint8 and "
+            "would read such a graph as int8, at half its range, with a warning only",
+            "OpenVINO 2026.4 loses the zero-point of int8 data behind Concat and computes nonsense; uint8 is right",
+        ),
+    ),
 }
 
 
@@ -48,6 +67,7 @@ class Placement:
     reasons: why, for the same layers and for carriers and residual additions that were considered
     edges: (node, input index) pairs that read the quantised tensor instead of the float one
     groups: tensor to the name of its scale group; tensors of one group share one scale
+    unsigned: those of `groups` that are uint8; the others are int8
     """
 
     policy: str
@@ -55,6 +75,7 @@ class Placement:
     reasons: dict[str, str]
     edges: frozenset[tuple[str, int]]
     groups: dict[str, str]
+    unsigned: frozenset[str] = frozenset()
 
     @property
     def int8(self) -> tuple[str, ...]:
@@ -82,23 +103,26 @@ def place(model: onnx.ModelProto, policy: Policy, *, keep: Mapping[str, Precisio
     names = [n.name for n in model.graph.node if _weight_input(graph, n) is not None]
     if unknown := sorted(set(keep) - set(names)):
         raise UsageError("no such layer", remedy="Name layers as `cutline inspect` lists them.", layers=unknown[:4])
+    positive = _never_negative(graph)
     work = _Work(graph, policy)
     last = _last_layers(graph, names, policy.keep_last)
     for name in names:
         if name in keep:
             work.layers[name], work.reasons[name] = keep[name], f"{keep[name]}: asked for"
             continue
-        against = _why_not(graph, graph.nodes[name], policy, last)
+        against = _why_not(graph, graph.nodes[name], policy, last, positive)
         work.layers[name] = "fp16" if against else "int8"
         work.reasons[name] = f"fp16: {against}" if against else "int8: quantised input and per-channel weights"
     work.carry()
     work.residuals()
+    groups = work.group_names()
     return Placement(
         policy=policy.name,
         layers=work.layers,
         reasons=work.reasons,
         edges=frozenset(work.edges),
-        groups=work.group_names(),
+        groups=groups,
+        unsigned=_unsigned(groups, positive) if policy.unsigned else frozenset(),
     )
 
 
@@ -201,7 +225,7 @@ class _Work:
         return {tensor: self._root(tensor) for tensor in tensors}
 
 
-def _why_not(graph: Graph, node: NodeProto, policy: Policy, last: frozenset[str]) -> str:
+def _why_not(graph: Graph, node: NodeProto, policy: Policy, last: frozenset[str], positive: Collection[str]) -> str:
     """One reason against INT8, empty when there is none."""
     weight = graph.shape(node.input[_weight_input(graph, node) or 1])
     groups = next((a.i for a in node.attribute if a.name == "group"), 1)
@@ -219,6 +243,8 @@ def _why_not(graph: Graph, node: NodeProto, policy: Policy, last: frozenset[str]
         return f"{inputs} channels in, {outputs} out, fewer than {policy.min_channels}"
     if not _varies(graph, node.input[0]):
         return "its input is constant"
+    if not policy.signed_concat and node.input[0] not in positive and _joined(graph, node.input[0]):
+        return "reads a concatenation that may be negative, which this target computes wrongly in INT8"
     if _positions(graph, node) == 1:
         return "one position only, nothing to win"
     return ""
@@ -274,6 +300,41 @@ def _last_layers(graph: Graph, names: list[str], count: int) -> frozenset[str]:
             left -= 1
         front += [(name, left) for name in node.input if name in graph.producer]
     return frozenset(found)
+
+
+def _joined(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is a concatenation, or one that was only moved about since."""
+    node = graph.producer.get(tensor)
+    while node is not None and node.op_type in MOVERS:
+        node = graph.producer.get(node.input[0])
+    return node is not None and node.op_type == "Concat"
+
+
+def _never_negative(graph: Graph) -> set[str]:
+    """Tensors that no input can make negative, as the operators before them show."""
+    positive: set[str] = set()
+    for node in graph.model.graph.node:
+        if _makes_positive(graph, node, positive):
+            positive.update(node.output)
+    return positive
+
+
+def _unsigned(groups: Mapping[str, str], positive: Collection[str]) -> frozenset[str]:
+    """Tensors of scale groups in which nothing can be negative."""
+    mixed = {group for tensor, group in groups.items() if tensor not in positive}
+    return frozenset(tensor for tensor, group in groups.items() if group not in mixed)
+
+
+def _makes_positive(graph: Graph, node: NodeProto, positive: set[str]) -> bool:
+    if node.op_type in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs"):
+        return True
+    if node.op_type == "Clip" and len(node.input) > 1 and node.input[1] in graph.weights:
+        return bool(graph.constant(node.input[1]).min() >= 0)
+    if node.op_type == "Resize" and any(a.name == "mode" and a.s == b"cubic" for a in node.attribute):
+        return False
+    if node.op_type in MOVERS:
+        return node.input[0] in positive
+    return node.op_type in ("Add", "Mul", "Concat") and all(name in positive for name in node.input)
 
 
 def _data_inputs(node: NodeProto) -> list[tuple[int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,11 +12,11 @@ from onnx import NodeProto, numpy_helper
 
 from cutline.calibration.graph import Graph, sort_nodes
 from cutline.calibration.placement import Placement, weight_axis
+from cutline.calibration.thresholds import SIGNED, UNSIGNED
 from cutline.runtime.errors import InternalError
 
 __all__ = ["quantise", "quantise_weight"]
 
-LEVELS = 127  # symmetric int8: -127..127, so that a value and its negative round alike
 TINY = 1e-8  # a scale for values that are all zero
 
 
@@ -28,7 +29,8 @@ def quantise(model: onnx.ModelProto, placement: Placement, thresholds: Mapping[s
         thresholds: largest magnitude to represent, per tensor of `placement.groups`; a group takes its largest.
     Returns:
         The model with float32 inputs, outputs and biases, int8 weights behind DequantizeLinear (one scale per output
-        channel, zero-point 0) and QuantizeLinear/DequantizeLinear pairs (one scale, zero-point 0) on activations.
+        channel, zero-point 0) and QuantizeLinear/DequantizeLinear pairs (one scale, zero-point 0; int8, or uint8 where
+        the placement says so) on activations.
     Raises:
         InternalError: a tensor has no threshold.
     """
@@ -38,11 +40,12 @@ def quantise(model: onnx.ModelProto, placement: Placement, thresholds: Mapping[s
     scales = _scales(placement, thresholds)
     added: list[NodeProto] = []
     done: dict[str, str] = {}
+    dtypes = {t: np.dtype(np.uint8 if t in placement.unsigned else np.int8) for t in placement.groups}
     for name, index in sorted(placement.edges):
         node = graph.nodes[name]
         tensor = node.input[index]
         if tensor not in done:
-            done[tensor] = _quantise_tensor(out.graph, added, tensor, scales[placement.groups[tensor]])
+            done[tensor] = _quantise_tensor(out.graph, added, tensor, scales[placement.groups[tensor]], dtypes[tensor])
         node.input[index] = done[tensor]
     stored: dict[tuple[str, int], str] = {}
     for name in placement.int8:
@@ -61,24 +64,27 @@ def quantise_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.
     """
     axis %= weight.ndim
     peak = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
-    scale = np.maximum(peak / LEVELS, TINY).astype(np.float32)
+    scale = np.maximum(peak / SIGNED, TINY).astype(np.float32)
     spread = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
-    return np.clip(np.rint(weight / spread), -LEVELS, LEVELS).astype(np.int8), scale
+    return np.clip(np.rint(weight / spread), -SIGNED, SIGNED).astype(np.int8), scale
 
 
 def _scales(placement: Placement, thresholds: Mapping[str, float]) -> dict[str, float]:
     peaks: dict[str, float] = {}
+    codes = {g: UNSIGNED if t in placement.unsigned else SIGNED for t, g in placement.groups.items()}
     for tensor, group in placement.groups.items():
         if tensor not in thresholds:
             raise InternalError("a tensor was not calibrated", remedy="Report this model.", tensor=tensor)
         peaks[group] = max(peaks.get(group, 0.0), thresholds[tensor])
-    return {group: max(peak / LEVELS, TINY) for group, peak in peaks.items()}
+    return {group: max(peak / codes[group], TINY) for group, peak in peaks.items()}
 
 
-def _quantise_tensor(graph: onnx.GraphProto, added: list[NodeProto], tensor: str, scale: float) -> str:
+def _quantise_tensor(
+    graph: onnx.GraphProto, added: list[NodeProto], tensor: str, scale: float, dtype: np.dtype[Any]
+) -> str:
     scale_name, zero_name, q, dq = (f"{tensor}_{part}" for part in ("scale", "zero", "q", "dq"))
     graph.initializer.append(numpy_helper.from_array(np.array(scale, np.float32), scale_name))
-    graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero_name))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, dtype), zero_name))
     added.append(onnx.helper.make_node("QuantizeLinear", [tensor, scale_name, zero_name], [q], name=q))
     added.append(onnx.helper.make_node("DequantizeLinear", [q, scale_name, zero_name], [dq], name=dq))
     return dq

@@ -15,7 +15,7 @@ from cutline.calibration.collect import CollectOptions
 from cutline.calibration.graph import model_digest
 from cutline.calibration.histogram import Histogram, HistogramRecord, merged
 from cutline.calibration.placement import Placement
-from cutline.calibration.thresholds import METHODS, Method, threshold
+from cutline.calibration.thresholds import METHODS, SIGNED, UNSIGNED, Method, threshold
 from cutline.runtime.contract import ModelContract, contract_to_json
 from cutline.runtime.errors import BadInputError, NoInputError, StorageError
 
@@ -70,13 +70,14 @@ class CalibrationTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return {name: max(abs(r.minimum), abs(r.maximum)) for name, r in self.tensors.items()}
 
     def thresholds(self, placement: Placement, method: Method) -> dict[str, float]:
-        """What 127 stands for, for each tensor that the placement quantises; tensors of one scale group are pooled."""
+        """What the largest code stands for, per quantised tensor; tensors of one scale group are pooled."""
         members: dict[str, list[str]] = {}
         for tensor, group in placement.groups.items():
             members.setdefault(group, []).append(tensor)
         picked = {}
         for tensors in members.values():
-            value = threshold(merged(self.histogram(t) for t in tensors).bins(), method)
+            codes = UNSIGNED if placement.unsigned.issuperset(tensors) else SIGNED
+            value = threshold(merged(self.histogram(t) for t in tensors).bins(), method, codes=codes)
             picked.update(dict.fromkeys(tensors, value))
         return picked
 

@@ -11,27 +11,28 @@ from numpy.typing import NDArray
 from cutline.calibration.histogram import Bins
 from cutline.runtime.errors import UsageError
 
-__all__ = ["METHODS", "Method", "threshold"]
+__all__ = ["METHODS", "SIGNED", "UNSIGNED", "Method", "threshold"]
 
 Method = Literal["max", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 F64 = NDArray[np.float64]
 
-LEVELS = 128  # magnitudes of symmetric int8, zero among them
+SIGNED, UNSIGNED = 127, 255  # largest code of int8 and of uint8
 ENTROPY_BINS = 2048
 BULK = 0.999  # entropy: its range ends at eight times this quantile, so that one outlier cannot use up all bins
 BULK_FACTOR = 8.0
 PERCENTILE = 99.99
 
 
-def threshold(bins: Bins, method: Method, *, percentile: float = PERCENTILE) -> float:
-    """Pick the magnitude that becomes 127.
+def threshold(bins: Bins, method: Method, *, codes: int = SIGNED, percentile: float = PERCENTILE) -> float:
+    """Pick the magnitude that becomes the largest code.
 
     Args:
         bins: what one tensor, or all tensors of one scale group, held.
         method: "max" never clips; "percentile" clips a fixed share of values; "entropy" minimises the Kullback-Leibler
             divergence between the values' distribution and its quantised form; "mse" minimises the squared error.
+        codes: the largest code: SIGNED for int8, UNSIGNED for uint8.
         percentile: for that method, in (0, 100], of all values, zeros among them.
     Returns:
         In 0..bins.peak; 0 only if every value is zero.
@@ -46,8 +47,8 @@ def threshold(bins: Bins, method: Method, *, percentile: float = PERCENTILE) -> 
         return bins.peak
     pick: dict[Method, Callable[[], float]] = {
         "percentile": lambda: _quantile(bins, percentile / 100),
-        "entropy": lambda: _entropy(bins),
-        "mse": lambda: _mse(bins),
+        "entropy": lambda: _entropy(bins, codes + 1),
+        "mse": lambda: _mse(bins, codes),
     }
     return min(pick[method](), bins.peak)
 
@@ -62,8 +63,8 @@ def _quantile(bins: Bins, share: float) -> float:
     return float(bins.low[index] + np.clip(within, 0.0, 1.0) * (bins.high[index] - bins.low[index]))
 
 
-def _entropy(bins: Bins) -> float:
-    """Smallest divergence over every threshold of 128 linear bins or more; there are 2048 to 4096 of them.
+def _entropy(bins: Bins, levels: int) -> float:
+    """Smallest divergence over every threshold of as many linear bins as levels, or more; there are 2048 to 4096.
 
     As in S. Migacz, "8-bit inference with TensorRT", GTC 2017: what lies beyond the threshold is added to the last bin
     of the reference but not to its quantised form. Exact zeros are left out, as they cost nothing at any threshold.
@@ -75,10 +76,10 @@ def _entropy(bins: Bins) -> float:
     total = float(bins.counts.sum())
     below = np.concatenate([[0.0], np.cumsum(counts)])
     best, at = np.inf, counts.size
-    for size in range(LEVELS, counts.size + 1):
+    for size in range(levels, counts.size + 1):
         reference = counts[:size].copy()
         reference[-1] += total - below[size]
-        loss = _divergence(reference, _through_levels(counts[:size], reference > 0))
+        loss = _divergence(reference, _through_levels(counts[:size], reference > 0, levels))
         if loss < best:
             best, at = loss, size
     return float(at * width)
@@ -92,9 +93,9 @@ def _linear(bins: Bins, width: float, size: int) -> F64:
     return np.bincount(index[kept], bins.counts[kept], minlength=size).astype(np.float64)
 
 
-def _through_levels(counts: F64, filled: NDArray[np.bool_]) -> F64:
-    """Merge bins into 128 levels, then spread each level evenly over those of its bins that the reference fills."""
-    starts = np.arange(LEVELS) * counts.size // LEVELS
+def _through_levels(counts: F64, filled: NDArray[np.bool_], levels: int) -> F64:
+    """Merge bins into levels, then spread each level evenly over those of its bins that the reference fills."""
+    starts = np.arange(levels) * counts.size // levels
     held = np.maximum(np.add.reduceat(filled, starts, dtype=np.int64), 1)
     share = np.add.reduceat(counts, starts) / held
     return np.where(filled, np.repeat(share, np.diff([*starts, counts.size])), 0.0)
@@ -110,9 +111,9 @@ def _divergence(reference: F64, quantised: F64) -> float:
     return float((p * np.log(p / q)).sum())
 
 
-def _mse(bins: Bins) -> float:
+def _mse(bins: Bins, codes: int) -> float:
     """Smallest squared error: a coarse search over all scales, then a fine one around the best."""
-    error = _SquaredError(bins)
+    error = _SquaredError(bins, codes)
     low = max(_quantile(Bins(bins.low, bins.high, bins.counts, 0.0, bins.peak), 0.5), bins.peak * 1e-6)
     coarse = np.geomspace(low, bins.peak, 128)
     losses = [error(t) for t in coarse]
@@ -126,13 +127,13 @@ def _mse(bins: Bins) -> float:
 class _SquaredError:
     """Owns running sums over the bins, so that one threshold costs only the bins between half a step and itself."""
 
-    def __init__(self, bins: Bins) -> None:
-        self.value, self.counts = bins.centres, bins.counts
+    def __init__(self, bins: Bins, codes: int) -> None:
+        self.value, self.counts, self.codes = bins.centres, bins.counts, codes
         powers = [self.counts * self.value**n for n in range(3)]
         self.sums = [np.concatenate([[0.0], np.cumsum(p)]) for p in powers]
 
     def __call__(self, peak: float) -> float:
-        step = peak / (LEVELS - 1)
+        step = peak / self.codes
         first, last = (int(i) for i in np.searchsorted(self.value, [step / 2, peak], side="right"))
         value = self.value[first:last]
         inside = float((self.counts[first:last] * (np.rint(value / step) * step - value) ** 2).sum())

@@ -174,7 +174,7 @@ def test_depthwise_and_transposed_layers_follow_the_policy(net: type) -> None:
 def test_every_policy_names_reasons_for_what_it_changes() -> None:
     shared = POLICIES["shared"]
     for policy in POLICIES.values():
-        rules = ("min_channels", "keep_last", "depthwise", "transposed", "resize")
+        rules = ("min_channels", "keep_last", "depthwise", "transposed", "resize", "unsigned", "signed_concat")
         if any(getattr(policy, rule) != getattr(shared, rule) for rule in rules):
             assert policy.reasons
 
@@ -185,3 +185,53 @@ def test_values_of_the_stored_weight_come_back(int8: onnx.ModelProto, unet: onnx
     back = graph.constant(node.input[0]).astype(np.float32) * graph.constant(node.input[1])[:, None, None, None]
     original = numpy_helper.to_array(Graph(unet).weights["smooth.weight"])
     assert np.abs(back - original).max() <= np.abs(original).max() / 127
+
+
+def test_only_what_cannot_be_negative_becomes_uint8_and_only_where_the_policy_says(unet: onnx.ModelProto) -> None:
+    assert place(unet, POLICIES["shared"]).unsigned == frozenset()
+    eager = Policy(name="unsigned", min_channels=1, keep_last=0, unsigned=True)
+    placement = place(unet, eager)
+    assert {"stem.relu", "concat", "double", "block.sum.relu"} <= placement.unsigned
+    assert "image" in placement.groups
+    assert "image" not in placement.unsigned  # an input may be anything, whatever the calibration frames held
+
+
+def test_one_signed_member_makes_a_whole_scale_group_signed(net: type) -> None:
+    build = net(image=(1, 16, 32, 32))
+    plain = build.conv("image", "plain", 16)
+    other = build.relu(build.conv("image", "other", 16))
+    both = build.concat(plain, other, "both")
+    build.conv(build.relu(build.conv(both, "merge", 16)), "head", 16)
+    build.op("Sigmoid", "alpha", ["head"])
+    placement = place(
+        normalise(build.model(alpha=(1, 16, 32, 32))), Policy(name="unsigned", unsigned=True), keep={"merge": "int8"}
+    )
+    assert placement.groups["other.relu"] == placement.groups["plain"]
+    assert placement.unsigned == frozenset()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_layer_that_reads_a_signed_concatenation_stays_in_float_where_the_policy_says(net: type, moved: bool) -> None:
+    build = net(image=(1, 16, 32, 32))
+    both = build.concat(build.conv("image", "one", 16), build.conv("image", "other", 16), "both")
+    side = 64 if moved else 32
+    both = build.double(both, "moved") if moved else both
+    build.conv(build.relu(build.conv(both, "merge", 16)), "head", 16)
+    build.op("Sigmoid", "alpha", ["head"])
+    model = normalise(build.model(alpha=(1, 16, side, side)))
+    assert "merge" in place(model, POLICIES["shared"]).int8
+    placement = place(model, POLICIES["openvino"])
+    assert placement.layers["merge"] == "fp16"
+    assert "concatenation that may be negative" in placement.reasons["merge"]
+
+
+def test_uint8_halves_the_error(unet: onnx.ModelProto, contract: ModelContract, frames: Frames) -> None:
+    peaks = {name: h.peak for name, h in collect(unet, contract, frames).items()}
+    run = ort_runner(contract, frames)
+    original = np.stack(run(unet))
+    errors = []
+    for unsigned in (False, True):
+        model = quantise(unet, place(unet, Policy(name="test", unsigned=unsigned)), peaks)
+        onnx.checker.check_model(model, full_check=True)
+        errors.append(np.abs(np.stack(run(model)) - original).mean())
+    assert errors[1] < 0.75 * errors[0]

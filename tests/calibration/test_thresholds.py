@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cutline.calibration.histogram import Histogram
-from cutline.calibration.thresholds import METHODS, Method, threshold
+from cutline.calibration.thresholds import METHODS, UNSIGNED, Method, threshold
 from cutline.runtime.errors import UsageError
 
 F32 = NDArray[np.float32]
@@ -43,15 +43,15 @@ def _brute_percentile(values: F32) -> float:
     return float(np.percentile(np.abs(values.astype(np.float64)), 99.99, method="inverted_cdf"))
 
 
-def _brute_mse(values: F32) -> float:
+def _brute_mse(values: F32, codes: int = 127) -> float:
     magnitude = np.sort(np.abs(values.astype(np.float64)))
     peak = magnitude[-1]
     if peak == 0:
         return 0.0
     best, at = math.inf, peak
     for candidate in np.concatenate([np.geomspace(peak / 3e5, peak, 500), np.linspace(peak / 100, peak, 100)]):
-        codes = np.round(magnitude / (candidate / 127))
-        loss = float(np.mean((np.minimum(codes, 127) * (candidate / 127) - magnitude) ** 2))
+        steps = np.minimum(np.round(magnitude / (candidate / codes)), codes)
+        loss = float(np.mean((steps * (candidate / codes) - magnitude) ** 2))
         if loss < best:
             best, at = loss, candidate
     return float(at)
@@ -93,6 +93,15 @@ def _kullback_leibler(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
 
 
 BRUTE = {"max": _brute_max, "percentile": _brute_percentile, "mse": _brute_mse, "entropy": _brute_entropy}
+
+
+@pytest.mark.parametrize("name", ["relu of normal", "half-normal with outliers", "bimodal", "constant"])
+def test_mse_for_uint8_uses_all_256_levels(name: str) -> None:
+    values = np.abs(SAMPLES[name])
+    histogram = Histogram()
+    histogram.add(values)
+    picked = threshold(histogram.bins(), "mse", codes=UNSIGNED)
+    assert picked == pytest.approx(_brute_mse(values, 255), rel=0.05)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
