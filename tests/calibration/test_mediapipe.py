@@ -47,7 +47,7 @@ def _frames() -> list[list[dict[str, NDArray[np.float32]]]]:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:144, 0:256] / 144
     frames = []
-    for _ in range(4):
+    for _ in range(2):
         waves = sum(np.sin(rng.uniform(1, 9) * x + rng.uniform(1, 9) * y + p) for p in rng.uniform(0, 6, 4))
         tints = rng.uniform(0.3, 1.0, 3)
         picture = (0.5 + waves / 9)[None, :, :, None] * tints
@@ -66,7 +66,7 @@ def test_it_keeps_its_results_in_fp16_and_most_of_them_in_int8(model: onnx.Model
     half = typed_model(model, "fp16", table=table)
     onnx.checker.check_model(half.model, full_check=True)
     assert matte_error(run(half.model), reference).mad < 5e-3
-    int8 = typed_model(model, "int8", table=table)
+    int8 = typed_model(model, "int8", table=table, method="max")
     onnx.checker.check_model(int8.model, full_check=True)
     assert sum(p == "int8" for p in int8.layers.values()) > 15
     assert matte_error(run(int8.model), reference).mad < 0.1
