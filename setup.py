@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 FOLDER = Path("runtime/kernels")
 LOOPS = ("pre.cpp", "matte.cpp", "colour.cpp", "post.cpp")
 ONCE = ("plans.cpp", "dispatch.cpp", "module.cpp")
-HEADERS = ("pixel.h", "plan.h", "plans.h", "simd.h", "stages.h", "dispatch.h")
+HEADERS = ("pixel.h", "plan.h", "plans.h", "simd.h", "enlarge.h", "stages.h", "dispatch.h")
 
 # Flags per object file, so that nothing but the loops needs more than the oldest supported processor.
 ISAS = {
@@ -29,17 +29,9 @@ ISAS = {
     "aarch64": {"neon": ["-march=armv8-a"]},
 }
 MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
-# NaN must stay NaN (the matte decoder counts them), so -ffast-math is out; these two only free the vectoriser.
-COMMON = [
-    "-O3",
-    "-std=c++17",
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-Wall",
-    "-Wextra",
-]
+COMMON = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# What frees the vectoriser and changes no rounding. A NaN is looked for by its bits (pixel.h).
+MATHS = ["-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
 
 
 def stop(message: str) -> None:
@@ -65,7 +57,7 @@ class BuildKernels(build_ext):
         assert machine is not None
         objects = Path(self.build_temp) / "kernels"
         objects.mkdir(parents=True, exist_ok=True)
-        jobs = [(name, isa, flags) for isa, flags in ISAS[machine].items() for name in LOOPS]
+        jobs = [(name, isa, [*flags, *MATHS]) for isa, flags in ISAS[machine].items() for name in LOOPS]
         jobs += [(name, "", []) for name in ONCE]
 
         def build(job: tuple[str, str, list[str]]) -> str:

@@ -16,57 +16,69 @@ namespace CUTLINE_ISA {
 static constexpr float PULL = 1.0f / 16.0f;   // trust at which a cell's own colour and the coarser one weigh the same
 static constexpr float NOTHING = 1e-6f;       // trust of neutral grey, which fills a picture with no product at all
 
-// Adds one guide row to the eight line sums.
-static void add_line(const ColourGrid& g, const uint8_t* guide, const float* matte, int row, bool first) {
-    const ptrdiff_t plane = (ptrdiff_t)g.base_width * g.base_height, start = (ptrdiff_t)row * g.base_width;
-    const uint8_t *__restrict y = guide + start, *__restrict u = y + plane, *__restrict v = u + plane;
-    const float* __restrict alpha = matte + start;
-    float *__restrict fw = g.line[0], *__restrict fy = g.line[1], *__restrict fu = g.line[2], *__restrict fv = g.line[3];
-    float *__restrict bw = g.line[4], *__restrict by = g.line[5], *__restrict bu = g.line[6], *__restrict bv = g.line[7];
-    const float keep = first ? 0.0f : 1.0f;
-    const int width = g.base_width;
-    VECTOR_LOOP
-    for (int x = 0; x < width; x++) {
-        const float front = trust(alpha[x]), behind = trust(1.0f - alpha[x]);
-        const float cy = (float)y[x], cu = (float)u[x], cv = (float)v[x];
-        fw[x] = fw[x] * keep + front;
-        fy[x] = fy[x] * keep + front * cy;
-        fu[x] = fu[x] * keep + front * cu;
-        fv[x] = fv[x] * keep + front * cv;
-        bw[x] = bw[x] * keep + behind;
-        by[x] = by[x] * keep + behind * cy;
-        bu[x] = bu[x] * keep + behind * cu;
-        bv[x] = bv[x] * keep + behind * cv;
-    }
+// Trust-weighted sums of one cell.
+struct Cell {
+    float fw, fy, fu, fv, bw, by, bu, bv;
+};
+
+CUTLINE_FN Cell weighed(float alpha, float y, float u, float v) {
+    const float front = trust(alpha), behind = trust(1.0f - alpha);
+    return {front, front * y, front * u, front * v, behind, behind * y, behind * u, behind * v};
 }
 
-// Pairs of columns; an odd last column counts twice, as an odd last row does.
-static void halve_row(const float* __restrict from, int n, float scale, float* __restrict to) {
+CUTLINE_FN Cell sum_of(const Cell& a, const Cell& b) {
+    return {a.fw + b.fw, a.fy + b.fy, a.fu + b.fu, a.fv + b.fv, a.bw + b.bw, a.by + b.by, a.bu + b.bu, a.bv + b.bv};
+}
+
+// One guide row as the loop sees it.
+struct Row {
+    const float* alpha;
+    const uint8_t *y, *u, *v;
+};
+
+CUTLINE_FN Cell weighed_at(const Row& row, int x) {
+    return weighed(row.alpha[x], (float)row.y[x], (float)row.u[x], (float)row.v[x]);
+}
+
+// A row of cells out of two guide rows; an odd last column counts twice, as an odd last row does.
+static void push_rows(const ColourGrid& g, const Row upper, const Row lower, int row) {
+    const ptrdiff_t start = (ptrdiff_t)row * g.stride[0];
+    float *const *plane = g.plane[0], *__restrict fw = plane[0] + start, *__restrict fy = plane[1] + start;
+    float *__restrict fu = plane[2] + start, *__restrict fv = plane[3] + start, *__restrict bw = plane[4] + start;
+    float *__restrict by = plane[5] + start, *__restrict bu = plane[6] + start, *__restrict bv = plane[7] + start;
+    const auto put = [&](int x, int left, int right) {
+        const Cell c = sum_of(sum_of(weighed_at(upper, left), weighed_at(upper, right)),
+                              sum_of(weighed_at(lower, left), weighed_at(lower, right)));
+        fw[x] = c.fw * 0.25f, fy[x] = c.fy * 0.25f, fu[x] = c.fu * 0.25f, fv[x] = c.fv * 0.25f;
+        bw[x] = c.bw * 0.25f, by[x] = c.by * 0.25f, bu[x] = c.bu * 0.25f, bv[x] = c.bv * 0.25f;
+    };
+    const int pairs = g.base_width / 2;
     VECTOR_LOOP
-    for (int x = 0; x < n / 2; x++) to[x] = (from[2 * x] + from[2 * x + 1]) * scale;
-    if (n & 1) to[n / 2] = from[n - 1] * (2.0f * scale);
+    for (int x = 0; x < pairs; x++) put(x, 2 * x, 2 * x + 1);
+    if (g.base_width & 1) put(pairs, 2 * pairs, 2 * pairs);
 }
 
 static void push_base(const ColourGrid& g, const uint8_t* guide, const float* matte) {
-    for (int row = 0; row < g.height[0]; row++) {
-        const int lower = 2 * row + 1 < g.base_height ? 2 * row + 1 : 2 * row;
-        add_line(g, guide, matte, 2 * row, true);
-        add_line(g, guide, matte, lower, false);
-        for (int c = 0; c < 8; c++)
-            halve_row(g.line[c], g.base_width, 0.25f, g.plane[0][c] + (ptrdiff_t)row * g.stride[0]);
-    }
+    const ptrdiff_t plane = (ptrdiff_t)g.base_width * g.base_height;
+    const auto row_at = [&](int row) {
+        const ptrdiff_t start = (ptrdiff_t)row * g.base_width;
+        return Row{matte + start, guide + start, guide + plane + start, guide + 2 * plane + start};
+    };
+    for (int row = 0; row < g.height[0]; row++)
+        push_rows(g, row_at(2 * row), row_at(2 * row + 1 < g.base_height ? 2 * row + 1 : 2 * row), row);
 }
 
 static void push_level(const ColourGrid& g, int level) {
-    const int width = g.width[level - 1], height = g.height[level - 1], stride = g.stride[level - 1];
+    const int width = g.width[level - 1], height = g.height[level - 1], stride = g.stride[level - 1], pairs = width / 2;
     for (int row = 0; row < g.height[level]; row++)
         for (int c = 0; c < 8; c++) {
             const float* __restrict upper = g.plane[level - 1][c] + (ptrdiff_t)(2 * row) * stride;
             const float* __restrict lower = 2 * row + 1 < height ? upper + stride : upper;
-            float* __restrict line = g.line[c];
+            float* __restrict to = g.plane[level][c] + (ptrdiff_t)row * g.stride[level];
             VECTOR_LOOP
-            for (int x = 0; x < width; x++) line[x] = upper[x] + lower[x];
-            halve_row(line, width, 0.25f, g.plane[level][c] + (ptrdiff_t)row * g.stride[level]);
+            for (int x = 0; x < pairs; x++)
+                to[x] = 0.25f * (upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1]);
+            if (width & 1) to[pairs] = 0.5f * (upper[width - 1] + lower[width - 1]);
         }
 }
 
@@ -88,26 +100,27 @@ static void double_row(const float* coarse, int width, int height, int stride, i
     if (n & 1) to[n - 1] = 0.75f * mixed[n / 2] + 0.25f * mixed[n / 2 - 1];
 }
 
-static void settle_row(const float* __restrict weight, const float* __restrict coarse, float pull, int n,
-                       float* __restrict colour) {
-    VECTOR_LOOP
-    for (int x = 0; x < n; x++) colour[x] = (colour[x] + pull * coarse[x]) / (weight[x] + pull);
-}
-
+// Lines: 0 is double_row's own, 1 the coarser level's colour, 2 what a unit of trust counts.
 static void pull_level(const ColourGrid& g, int level) {
-    const int width = g.width[level], stride = g.stride[level];
-    float* coarse = g.line[7];
+    const int width = g.width[level];
+    const bool top = level + 1 == g.levels;
+    const float pull = top ? NOTHING : PULL;
+    float *__restrict coarse = g.line[1], *__restrict share = g.line[2];
     for (int row = 0; row < g.height[level]; row++)
         for (int c = 0; c < 8; c++) {
-            if (c % 4 == 0) continue;
-            const ptrdiff_t start = (ptrdiff_t)row * stride;
-            const bool top = level + 1 == g.levels;
+            float* __restrict colour = g.plane[level][c] + (ptrdiff_t)row * g.stride[level];
+            if (c % 4 == 0) {                      // the trust of the three colours that follow
+                VECTOR_LOOP
+                for (int x = 0; x < width; x++) share[x] = 1.0f / (colour[x] + pull);
+                continue;
+            }
             if (top)
                 for (int x = 0; x < width; x++) coarse[x] = 128.0f;
             else
                 double_row(g.plane[level + 1][c], g.width[level + 1], g.height[level + 1], g.stride[level + 1], row, width,
                            g.line[0], coarse);
-            settle_row(g.plane[level][c & 4] + start, coarse, top ? NOTHING : PULL, width, g.plane[level][c] + start);
+            VECTOR_LOOP
+            for (int x = 0; x < width; x++) colour[x] = (colour[x] + pull * coarse[x]) * share[x];
         }
 }
 
@@ -175,7 +188,7 @@ static inline float styled_channel(const PostPlan& p, const float* style, int c,
     const float value = p.style_channels_first ? style[stored * (ptrdiff_t)p.style_width * p.style_height + pixel]
                                                : style[pixel * 3 + stored];
     const float tone = value * p.style_gain[c] + p.style_offset[c];
-    return tone == tone ? clamp01(tone) : 0.0f;
+    return is_nan(value) ? 0.0f : clamp01(tone);
 }
 
 // The style network's picture minus the guide, in codes, on the network grid.

@@ -34,6 +34,9 @@ CUTLINE_FN float float_of(unsigned bits) {
     return v;
 }
 
+// By its bits: the loops are compiled without regard for NaN, which lets the compiler use plain minimum and maximum.
+CUTLINE_FN bool is_nan(float v) { return (bits_of(v) & 0x7fffffffu) > 0x7f800000u; }
+
 // ---- colour: ITU-R BT.601, 709, 2020 (non-constant luminance), narrow or full range --------------------------------
 
 struct ColourMatrix {

@@ -15,10 +15,12 @@ enum class Behind : int { COLOUR, PICTURE, BLUR, ORIGINAL, TRANSPARENT };
 enum class StyleOn : int { PRODUCT, BACKGROUND, ALL };
 
 static constexpr int MAX_RADIUS = 5;       // network pixels: keeps the integer box sums of the guided filter in 31 bits
+static constexpr int RING = 2 * MAX_RADIUS + 2;
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
 static constexpr int MAX_BLUR_TAPS = 32;   // half a Gaussian
 static constexpr int BLOCK = 32;           // luma pixels that the full-size pass classifies and blends together
 static constexpr int GROUP = 8;             // outputs that the horizontal filter computes together
+static constexpr int FIELD_ROWS = 8;       // a row pair reads at most 6
 static constexpr int PAD = 64;             // readable elements past the end of every scratch row
 
 struct View {
@@ -59,16 +61,24 @@ struct Axis {
     const int32_t* index;
     const float* frac;
     int last;                              // the last sample of the source row
+    bool enlarging;                        // steps of at most one source sample
 };
 
-// A low-resolution plane that the full-size pass reads enlarged: four horizontally enlarged rows are kept, by blocks.
+// Low-resolution planes on one grid, as the full-size pass reads them: enlarged across by blocks, and kept in a few rows.
+// A kept row holds, block after block, each plane's samples side by side: 32 of a luma plane, 16 of a chroma plane.
 struct Field {
-    const float* data;
-    int stride;                            // floats
-    const Axis *across, *down;
-    float* row[4];
-    uint8_t* done[4];                      // which blocks of row[] hold data
-    int held[4];                           // which source row
+    int planes, stride;                    // stride of data, floats
+    const float* data[6];
+    bool chroma[6];
+    int offset[6], block;                  // floats from a block's start to a plane's samples; floats per block
+    const Axis *luma_x, *luma_y, *chroma_x, *chroma_y;
+    float* row[FIELD_ROWS];
+    uint8_t* done[FIELD_ROWS];             // which blocks of row[] hold data
+    int held[FIELD_ROWS];                  // which source row, -1: none
+    // for the row pair at hand: luma row 0, luma row 1, chroma row
+    int upper[3], lower[3];                // index into row[]
+    float frac[3];
+    int needed[6], needed_count;           // the different ones among upper and lower
 };
 
 // Colours of product and scene, each filled in where it is hidden, at half the network's size; level 0 is the finest.
@@ -79,7 +89,7 @@ struct ColourGrid {
     float* plane[MAX_LEVELS][8];           // trust, Y, U, V of the product; trust, Y, U, V of the scene
     float* blurred[MAX_LEVELS][3];
     float* spare;                          // as large as one plane of level 0
-    float* line[8];                        // base_width
+    float* line[3];                        // base_width
 };
 
 struct PostPlan {
@@ -92,7 +102,7 @@ struct PostPlan {
     Reading reading;
     Axis raw_across, raw_down;             // raw to network grid, when they differ
     bool raw_resized;
-    float* decoded;                        // raw size
+    float *decoded, *fresh;                // raw size; one row of the network's
     // temporal state
     float temporal, level_gain, level_offset;
     float *past_alpha, *past_luma;
@@ -103,12 +113,13 @@ struct PostPlan {
     int radius;
     float epsilon;                         // luma in 0..1, squared
     uint16_t* matte12;                     // Q12
-    int32_t *slope, *base, *fit;           // Q14
-    int32_t* column[5];
+    uint16_t* anywhere;                    // per column, the bits of all of them
+    int first_row, last_row, first_column, last_column;   // where the matte is above 0; last < first: nowhere
+    int32_t *slope, *base, *fit;           // Q14, the last RING rows
+    int32_t *moments[5], *sums[3];         // per column, over a window's rows
     const float* inverse;                  // 1 / window width per column
     float *a, *b;
     uint8_t* verdict;                      // bit 0: may be above 0, bit 1: may be below 1
-    uint8_t* verdict_row;
     // colours
     bool decontaminate;
     bool wide_blur;                        // the window leaves parts of the frame out: the blur needs its own small frame
@@ -130,8 +141,9 @@ struct PostPlan {
     Axis net_x, net_y, net_cx, net_cy, tone_x, tone_y, tone_cx, tone_cy, wide_x, wide_y, wide_cx, wide_cy;
     const int32_t *block_first, *block_last;  // network columns that a block of luma pixels reads
     int blocks;
-    uint8_t* block_verdict;
-    Field field_a, field_b, front[3], behind[3], blur[3], style[3];
+    uint8_t *row_verdict, *block_verdict;  // [net_height][blocks]; of the row pair at hand
+    int judged_first, judged_last;         // the network rows that block_verdict stands for, -1: none
+    Field line, tone, blur, style;         // a, b; product's and scene's Y, U, V; scene's Y, U, V; difference's Y, U, V
 };
 
 struct PostJob {

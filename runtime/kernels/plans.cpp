@@ -176,7 +176,13 @@ static Axis make_axis(Arena& arena, int count, int source, const Position& posit
         index[i] = (int32_t)std::clamp(floor(at), 0.0, std::max(0.0, source - 2.0));
         frac[i] = source > 1 ? (float)std::clamp(at - index[i], 0.0, 1.0) : 0.0f;
     }
-    return {count, index, frac, source - 1};
+    bool enlarging = true;                 // enlarge.h permutes 16 or 8 neighbours
+    for (size_t i = 0; i < padded; i++) {
+        const size_t of_8 = i / 8 * 8, of_16 = i / 16 * 16;
+        enlarging = enlarging && index[i] >= index[of_16] && index[i] - index[of_16] < 16;
+        enlarging = enlarging && index[i] >= index[of_8] && index[i] - index[of_8] < 8;
+    }
+    return {count, index, frac, source - 1, enlarging};
 }
 
 static int padded_row(int width) { return (width + PAD + 15) / 16 * 16; }
@@ -201,17 +207,30 @@ static ColourGrid make_grid(Arena& arena, int width, int height) {
     return g;
 }
 
-static Field make_field(Arena& arena, const float* data, int stride, int block, const Axis& across, const Axis& down) {
+struct Lattice {                           // where the frame's samples lie on a low-resolution grid
+    const Axis *luma_x, *luma_y, *chroma_x, *chroma_y;
+};
+
+// `planes` in turn Y, U, V, or all luma.
+static Field make_field(Arena& arena, const std::vector<const float*>& planes, bool coloured, int stride, int blocks,
+                        const Lattice& at) {
     Field f = {};
-    f.data = data;
+    f.planes = (int)planes.size();
     f.stride = stride;
-    f.across = &across;
-    f.down = &down;
-    const size_t blocks = (size_t)(across.count + block - 1) / (size_t)block;
-    for (int slot = 0; slot < 4; slot++) {
-        f.row[slot] = arena.take<float>(blocks * (size_t)block);
-        f.done[slot] = arena.take<uint8_t>(blocks);
-        f.held[slot] = -1;
+    for (int i = 0; i < f.planes; i++) {
+        f.data[i] = planes[(size_t)i];
+        f.chroma[i] = coloured && i % 3 > 0;
+        f.offset[i] = f.block;
+        f.block += f.chroma[i] ? BLOCK / 2 : BLOCK;
+    }
+    f.luma_x = at.luma_x;
+    f.luma_y = at.luma_y;
+    f.chroma_x = at.chroma_x;
+    f.chroma_y = at.chroma_y;
+    for (int i = 0; i < FIELD_ROWS; i++) {
+        f.row[i] = arena.take<float>((size_t)blocks * (size_t)f.block);
+        f.done[i] = arena.take<uint8_t>((size_t)blocks);
+        f.held[i] = -1;
     }
     return f;
 }
@@ -232,7 +251,8 @@ static void plan_matte(OwnedPost& owner, const Placement& w, const MatteOptions&
     const double rx = (double)o.raw_width / w.width, ry = (double)o.raw_height / w.height;
     p.raw_across = make_axis(arena, w.width, o.raw_width, [=](int i) { return (i + 0.5) * rx - 0.5; });
     p.raw_down = make_axis(arena, w.height, o.raw_height, [=](int i) { return (i + 0.5) * ry - 0.5; });
-    p.decoded = arena.take<float>((size_t)o.raw_width * (size_t)o.raw_height + PAD);
+    p.decoded = arena.take<float>(p.raw_resized ? (size_t)o.raw_width * (size_t)o.raw_height : 1);
+    p.fresh = arena.take<float>((size_t)w.width + PAD);
     p.temporal = (float)o.temporal;
     p.level_gain = (float)(1.0 / (o.ceiling - o.floor));
     p.level_offset = (float)(-o.floor / (o.ceiling - o.floor));
@@ -244,14 +264,16 @@ static void plan_matte(OwnedPost& owner, const Placement& w, const MatteOptions&
     p.past_alpha = arena.take<float>(cells);
     p.past_luma = arena.take<float>(cells);
     p.matte12 = arena.take<uint16_t>(cells);
-    p.slope = arena.take<int32_t>(cells);
-    p.base = arena.take<int32_t>(cells);
-    p.fit = arena.take<int32_t>(cells);
+    const size_t ring = (size_t)p.stride * RING;
+    p.slope = arena.take<int32_t>(ring);
+    p.base = arena.take<int32_t>(ring);
+    p.fit = arena.take<int32_t>(ring);
+    p.anywhere = arena.take<uint16_t>((size_t)w.width);
     p.a = arena.take<float>(cells);
     p.b = arena.take<float>(cells);
     p.verdict = arena.take<uint8_t>(cells);
-    p.verdict_row = arena.take<uint8_t>((size_t)w.width + PAD);
-    for (int32_t*& column : p.column) column = arena.take<int32_t>((size_t)w.width + 32 + PAD) + 16;
+    for (int32_t*& column : p.moments) column = arena.take<int32_t>((size_t)w.width + 32 + PAD) + 16;
+    for (int32_t*& column : p.sums) column = arena.take<int32_t>((size_t)w.width + 32 + PAD) + 16;
     float* inverse = arena.take<float>((size_t)w.width);
     for (int x = 0; x < w.width; x++)
         inverse[x] = 1.0f / (float)(std::min(x + o.radius, w.width - 1) - std::max(x - o.radius, 0) + 1);
@@ -261,7 +283,6 @@ static void plan_matte(OwnedPost& owner, const Placement& w, const MatteOptions&
 // Which network columns a block of luma pixels depends on, the pixel left of the block included (chroma reads it).
 static void plan_blocks(OwnedPost& owner) {
     PostPlan& p = owner.plan;
-    p.blocks = (p.width + BLOCK - 1) / BLOCK;
     int32_t* first = owner.arena.take<int32_t>((size_t)p.blocks);
     int32_t* last = owner.arena.take<int32_t>((size_t)p.blocks);
     for (int block = 0; block < p.blocks; block++) {
@@ -271,6 +292,7 @@ static void plan_blocks(OwnedPost& owner) {
     p.block_first = first;
     p.block_last = last;
     p.block_verdict = owner.arena.take<uint8_t>((size_t)p.blocks);
+    p.row_verdict = owner.arena.take<uint8_t>((size_t)p.blocks * (size_t)p.net_height);
 }
 
 static void plan_fields(OwnedPost& owner, const Placement& w) {
@@ -290,17 +312,15 @@ static void plan_fields(OwnedPost& owner, const Placement& w) {
     p.tone_y = make_axis(arena, w.frame_height, th, [=](int i) { return ny(i + 0.5) / 2 - 0.5; });
     p.tone_cx = make_axis(arena, cw, tw, [=](int i) { return nx(2 * i + 0.5) / 2 - 0.5; });
     p.tone_cy = make_axis(arena, ch, th, [=](int i) { return ny(2 * i + 1.0) / 2 - 0.5; });
-    p.field_a = make_field(arena, p.a, p.stride, BLOCK, p.net_x, p.net_y);
-    p.field_b = make_field(arena, p.b, p.stride, BLOCK, p.net_x, p.net_y);
-    for (int c = 0; c < 3; c++) {
-        const int block = c ? BLOCK / 2 : BLOCK;
-        const Axis &x = c ? p.tone_cx : p.tone_x, &y = c ? p.tone_cy : p.tone_y;
-        const ColourGrid& g = p.near;
-        p.front[c] = make_field(arena, g.plane[0][1 + c], g.stride[0], block, x, y);
-        p.behind[c] = make_field(arena, g.plane[0][5 + c], g.stride[0], block, x, y);
-        p.blur[c] = make_field(arena, g.blurred[0][c], g.stride[0], block, x, y);
-        p.style[c] = make_field(arena, p.delta[c], p.stride, block, c ? p.net_cx : p.net_x, c ? p.net_cy : p.net_y);
-    }
+    const Lattice net_grid = {&p.net_x, &p.net_y, &p.net_cx, &p.net_cy};
+    const Lattice tone_grid = {&p.tone_x, &p.tone_y, &p.tone_cx, &p.tone_cy};
+    const ColourGrid& g = p.near;
+    float* const* finest = g.plane[0];
+    p.line = make_field(arena, {p.a, p.b}, false, p.stride, p.blocks, net_grid);
+    p.tone = make_field(arena, {finest[1], finest[2], finest[3], finest[5], finest[6], finest[7]}, true, g.stride[0],
+                        p.blocks, tone_grid);
+    p.blur = make_field(arena, {g.blurred[0][0], g.blurred[0][1], g.blurred[0][2]}, true, g.stride[0], p.blocks, tone_grid);
+    p.style = make_field(arena, {p.delta[0], p.delta[1], p.delta[2]}, true, p.stride, p.blocks, net_grid);
     p.left = std::clamp((int)ceil(w.source_x - 0.5), 0, w.frame_width);
     p.right = std::clamp((int)ceil(w.source_x + w.source_width - 0.5), p.left, w.frame_width);
     p.top = std::clamp((int)ceil(w.source_y - 0.5), 0, w.frame_height);
@@ -353,9 +373,9 @@ static void plan_wide(OwnedPost& owner, const Placement& w, const ColourSpace& c
     p.wide_y = make_axis(arena, w.frame_height, gh, [=](int i) { return (i + 0.5) / fy / 2 - 0.5; });
     p.wide_cx = make_axis(arena, cw, gw, [=](int i) { return (2 * i + 0.5) / fx / 2 - 0.5; });
     p.wide_cy = make_axis(arena, ch, gh, [=](int i) { return (2 * i + 1.0) / fy / 2 - 0.5; });
-    for (int c = 0; c < 3; c++)
-        p.blur[c] = make_field(arena, p.wide.blurred[0][c], p.wide.stride[0], c ? BLOCK / 2 : BLOCK,
-                               c ? p.wide_cx : p.wide_x, c ? p.wide_cy : p.wide_y);
+    const Lattice wide_grid = {&p.wide_x, &p.wide_y, &p.wide_cx, &p.wide_cy};
+    float* const* finest = p.wide.blurred[0];
+    p.blur = make_field(arena, {finest[0], finest[1], finest[2]}, true, p.wide.stride[0], p.blocks, wide_grid);
     owner.wide_scale = 0.5 / fx;
 }
 
@@ -366,6 +386,7 @@ OwnedPost::OwnedPost(const Placement& w, const ColourSpace& colour, const MatteO
     p.net_width = w.width;
     p.net_height = w.height;
     p.stride = padded_row(w.width);
+    p.blocks = (p.width + BLOCK - 1) / BLOCK;
     p.matrix = make_matrix(colour);
     near_scale = wide_scale = 0.5 * w.target_width / w.source_width;
     plan_matte(*this, w, o);

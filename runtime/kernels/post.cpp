@@ -9,11 +9,10 @@
 // Cost  reads 1.5 B and writes 1.5 B per pixel (+1.5 for a picture background, +1 for an alpha plane): 6.2 MB at 1080p,
 //       0.6 ms per core at 10 GB/s from memory, 0.2 ms from the L3 cache
 // Twin  reference.py::post; no allocation, no locks
+#include "enlarge.h"
 #include "stages.h"
 
 namespace CUTLINE_ISA {
-
-#define VECTOR_LOOP _Pragma("GCC ivdep")
 
 static constexpr int LUMA = BLOCK, CHROMA = BLOCK / 2;
 static constexpr uint8_t TRANSPARENT_BLOCK = 2, OPAQUE_BLOCK = 1, MIXED_BLOCK = 3;
@@ -23,38 +22,8 @@ struct Pass {
     const PostJob& job;
     bool clean;            // take the scene's colour out of mixed pixels
     float product_style, scene_style;
+    bool styled;
 };
-
-// ---- enlarged low-resolution planes --------------------------------------------------------------------------------
-
-template <int N>
-static const float* enlarged(Field& f, int row, int block) {
-    const int slot = row & 3;
-    const ptrdiff_t start = (ptrdiff_t)block * N;
-    if (f.held[slot] != row) {
-        f.held[slot] = row;
-        __builtin_memset(f.done[slot], 0, (size_t)((f.across->count + N - 1) / N));
-    }
-    float* __restrict to = f.row[slot] + start;
-    if (!f.done[slot][block]) {
-        f.done[slot][block] = 1;
-        const float* from = f.data + (ptrdiff_t)row * f.stride;
-        const int32_t* index = f.across->index + start;
-        const float* frac = f.across->frac + start;
-        for (int i = 0; i < N; i++) to[i] = mix(from[index[i]], from[index[i] + 1], frac[i]);
-    }
-    return to;
-}
-
-template <int N>
-static void sample(Field& f, int y, int block, float* __restrict out) {
-    const int row = f.down->index[y];
-    const float frac = f.down->frac[y];
-    const float* upper = enlarged<N>(f, row, block);
-    const float* lower = enlarged<N>(f, row + 1, block);
-    VECTOR_LOOP
-    for (int i = 0; i < N; i++) out[i] = mix(upper[i], lower[i], frac);
-}
 
 // ---- rows of bytes -------------------------------------------------------------------------------------------------
 
@@ -62,19 +31,22 @@ static inline uint8_t* at(const View& v, int row, int x) { return v.data + row *
 
 // N samples: in place where that is possible, else gathered into `scratch`.
 template <int N>
-static const uint8_t* load(const View& v, int row, int x, int n, uint8_t* scratch) {
+static inline const uint8_t* load(const View& v, int row, int x, int n, uint8_t* scratch) {
     const uint8_t* from = at(v, row, x);
     if (v.step == 1 && n == N) return from;
     for (int i = 0; i < n; i++) scratch[i] = from[i * v.step];
     return scratch;
 }
 
-static void store(const View& v, int row, int x, int n, const uint8_t* codes) {
+// A whole block of a plain plane at once; else sample by sample.
+template <int N>
+static inline void store(const View& v, int row, int x, int n, const uint8_t* codes) {
     uint8_t* to = at(v, row, x);
-    if (v.step == 1)
-        __builtin_memcpy(to, codes, (size_t)n);
-    else
-        for (int i = 0; i < n; i++) to[i * v.step] = codes[i];
+    if (v.step == 1 && n == N) {
+        __builtin_memcpy(to, codes, N);
+        return;
+    }
+    for (int i = 0; i < n; i++) to[i * v.step] = codes[i];
 }
 
 static void fill(const View& v, int row, int x, int n, uint8_t code) {
@@ -96,109 +68,131 @@ static void copy(const View& from, const View& to, int row, int x, int n) {
 
 // ---- copied blocks -------------------------------------------------------------------------------------------------
 
+// Row r of the pair (0, 1: luma, 2: chroma) of one plane of a field, rounded.
 template <int N>
-static void store_field(Field& f, const View& v, int row, int first, int last, int count) {
+static void store_field(Field& f, int plane, int r, const View& v, int row, int first, int last, int count) {
     for (int block = first; block < last; block++) {
-        float value[N];
+        want_block(f, block);
+        const Strip from = strip(f, plane, r, block);
         uint8_t code[N];
-        sample<N>(f, row, block, value);
-        for (int i = 0; i < N; i++) code[i] = store_code(value[i]);
+        VECTOR_LOOP
+        for (int i = 0; i < N; i++) code[i] = store_code(at(from, i));
         const int x = block * N, n = count - x < N ? count - x : N;
-        store(v, row, x, n, code);
+        store<N>(v, row, x, n, code);
     }
 }
 
 template <int N>
-static void scene_run(const Pass& s, int c, int row, int first, int last, int count) {
+static void scene_run(const Pass& s, int c, int r, int row, int first, int last, int count) {
     const View& out = s.job.out.plane[c];
     const int x = first * N, n = (last * N < count ? last * N : count) - x;
     switch (s.job.kind) {
         case Behind::COLOUR: return fill(out, row, x, n, s.job.colour[c]);
         case Behind::PICTURE: return copy(s.job.background.plane[c], out, row, x, n);
         case Behind::ORIGINAL: return copy(s.job.frame.plane[c], out, row, x, n);
-        case Behind::BLUR: return store_field<N>(s.p.blur[c], out, row, first, last, count);
+        case Behind::BLUR: return store_field<N>(s.p.blur, c, r, out, row, first, last, count);
         case Behind::TRANSPARENT:
-            if (s.clean) return store_field<N>(s.p.front[c], out, row, first, last, count);
+            if (s.clean) return store_field<N>(s.p.tone, c, r, out, row, first, last, count);
             return copy(s.job.frame.plane[c], out, row, x, n);
     }
 }
 
 template <int N>
-static void plain_run(const Pass& s, int c, int row, int first, int last, int count, bool opaque) {
-    if (!opaque) return scene_run<N>(s, c, row, first, last, count);
+static void plain_run(const Pass& s, int c, int r, int row, int first, int last, int count, bool opaque) {
+    if (!opaque) return scene_run<N>(s, c, r, row, first, last, count);
     const int x = first * N, n = (last * N < count ? last * N : count) - x;
     copy(s.job.frame.plane[c], s.job.out.plane[c], row, x, n);
 }
 
 static void plain_blocks(const Pass& s, int pair, int rows, int first, int last, bool opaque) {
     const int width = s.p.width, chroma_width = (width + 1) / 2;
-    for (int y = 2 * pair; y < 2 * pair + rows; y++) {
-        plain_run<LUMA>(s, 0, y, first, last, width, opaque);
+    for (int r = 0; r < rows; r++) {
+        const int y = 2 * pair + r;
+        plain_run<LUMA>(s, 0, r, y, first, last, width, opaque);
         if (s.job.alpha.data) {
             const int x = first * LUMA, end = last * LUMA < width ? last * LUMA : width;
             fill(s.job.alpha, y, x, end - x, opaque ? 255 : 0);
         }
     }
-    plain_run<CHROMA>(s, 1, pair, first, last, chroma_width, opaque);
-    plain_run<CHROMA>(s, 2, pair, first, last, chroma_width, opaque);
+    plain_run<CHROMA>(s, 1, 2, pair, first, last, chroma_width, opaque);
+    plain_run<CHROMA>(s, 2, 2, pair, first, last, chroma_width, opaque);
 }
 
 // ---- mixed blocks --------------------------------------------------------------------------------------------------
 
-template <int N>
-static void scene_colour(const Pass& s, int c, int row, int block, int n, const uint8_t* pixel, float* __restrict scene) {
-    const int x = block * N;
-    switch (s.job.kind) {
-        case Behind::COLOUR:
-            for (int i = 0; i < N; i++) scene[i] = (float)s.job.colour[c];
-            return;
-        case Behind::PICTURE: {
-            uint8_t scratch[N] = {};
-            const uint8_t* from = load<N>(s.job.background.plane[c], row, x, n, scratch);
-            for (int i = 0; i < N; i++) scene[i] = (float)from[i];
-            return;
-        }
-        case Behind::BLUR: return sample<N>(s.p.blur[c], row, block, scene);
-        default:
-            for (int i = 0; i < N; i++) scene[i] = (float)pixel[i];
+// Where a block's scene comes from.
+enum class From { CODE, PLANE, FIELD, NOWHERE };
+struct Scene {
+    float code;
+    const uint8_t* plane;
+    Strip field;
+};
+
+template <int N, From FROM, bool CLEAN>
+static inline void blend(const uint8_t* pixel, const float* alpha, const Strip& front, const Strip& behind,
+                         const Scene& scene, float* __restrict result) {
+    VECTOR_LOOP
+    for (int i = 0; i < N; i++) {
+        float product = (float)pixel[i];
+        if (CLEAN) product = decontaminated(alpha[i], product, at(front, i), at(behind, i));
+        if (FROM == From::CODE) product = composed(alpha[i], product, scene.code);
+        if (FROM == From::PLANE) product = composed(alpha[i], product, (float)scene.plane[i]);
+        if (FROM == From::FIELD) product = composed(alpha[i], product, at(scene.field, i));
+        result[i] = product;
     }
 }
 
-// One plane of one block: N samples of `pixel`, composed into the output.
+template <int N, bool CLEAN>
+static inline void blend_onto(const Pass& s, int c, int r, int row, int block, int n, const uint8_t* pixel,
+                              const float* alpha, float* result) {
+    const Strip front = CLEAN ? strip(s.p.tone, c, r, block) : Strip();
+    const Strip behind = CLEAN ? strip(s.p.tone, 3 + c, r, block) : Strip();
+    Scene scene = {};
+    uint8_t scratch[N];
+    switch (s.job.kind) {
+        case Behind::COLOUR:
+            scene.code = (float)s.job.colour[c];
+            return blend<N, From::CODE, CLEAN>(pixel, alpha, front, behind, scene, result);
+        case Behind::PICTURE:
+            scene.plane = load<N>(s.job.background.plane[c], row, block * N, n, scratch);
+            return blend<N, From::PLANE, CLEAN>(pixel, alpha, front, behind, scene, result);
+        case Behind::BLUR:
+            scene.field = strip(s.p.blur, c, r, block);
+            return blend<N, From::FIELD, CLEAN>(pixel, alpha, front, behind, scene, result);
+        default:   // the frame itself, or nothing
+            return blend<N, From::NOWHERE, CLEAN>(pixel, alpha, front, behind, scene, result);
+    }
+}
+
+// One plane of one block: N samples of `pixel`, composed into the output. The original background is never cleaned, so
+// product and scene are the same there.
 template <int N>
-static void compose(const Pass& s, int c, int row, int block, int n, const uint8_t* pixel, const float* alpha) {
-    float product[N], scene[N];
+static inline void compose(const Pass& s, int c, int r, int row, int block, int n, const uint8_t* pixel,
+                           const float* alpha) {
+    float result[N];
     uint8_t code[N];
-    if (s.clean) {
-        float behind[N];
-        sample<N>(s.p.front[c], row, block, product);
-        sample<N>(s.p.behind[c], row, block, behind);
-        for (int i = 0; i < N; i++) product[i] = decontaminated(alpha[i], (float)pixel[i], product[i], behind[i]);
-    } else {
-        for (int i = 0; i < N; i++) product[i] = (float)pixel[i];
+    if (s.clean)
+        blend_onto<N, true>(s, c, r, row, block, n, pixel, alpha, result);
+    else
+        blend_onto<N, false>(s, c, r, row, block, n, pixel, alpha, result);
+    if (s.styled) {
+        const Strip delta = strip(s.p.style, c, r, block);
+        const bool straight = s.job.kind == Behind::TRANSPARENT;
+        const float product = s.product_style, scene = straight ? product : s.scene_style;
+        VECTOR_LOOP
+        for (int i = 0; i < N; i++) result[i] += at(delta, i) * composed(alpha[i], product, scene);
     }
-    const bool straight = s.job.kind == Behind::TRANSPARENT;
-    if (!straight) {
-        scene_colour<N>(s, c, row, block, n, pixel, scene);
-        for (int i = 0; i < N; i++) product[i] = composed(alpha[i], product[i], scene[i]);
-    }
-    if (s.product_style != 0.0f || s.scene_style != 0.0f) {
-        float delta[N];
-        sample<N>(s.p.style[c], row, block, delta);
-        for (int i = 0; i < N; i++)
-            product[i] += delta[i] * composed(straight ? 1.0f : alpha[i], s.product_style, s.scene_style);
-    }
-    for (int i = 0; i < N; i++) code[i] = store_code(product[i]);
-    store(s.job.out.plane[c], row, block * N, n, code);
+    VECTOR_LOOP
+    for (int i = 0; i < N; i++) code[i] = store_code(result[i]);
+    store<N>(s.job.out.plane[c], row, block * N, n, code);
 }
 
 // Opacity of one luma row of a block.
-static void cover(const Pass& s, int y, int block, const uint8_t* luma, float* __restrict alpha) {
+static inline void cover(const Pass& s, int r, int y, int block, const uint8_t* luma, float* __restrict alpha) {
     const PostPlan& p = s.p;
-    float a[LUMA], b[LUMA];
-    sample<LUMA>(s.p.field_a, y, block, a);
-    sample<LUMA>(s.p.field_b, y, block, b);
-    for (int i = 0; i < LUMA; i++) alpha[i] = coverage(a[i], b[i], (float)luma[i]);
+    const Strip a = strip(p.line, 0, r, block), b = strip(p.line, 1, r, block);
+    VECTOR_LOOP
+    for (int i = 0; i < LUMA; i++) alpha[i] = coverage(at(a, i), at(b, i), (float)luma[i]);
     const int x = block * LUMA;
     const bool inside = y >= p.top && y < p.bottom;
     if (inside && x >= p.left && x + LUMA <= p.right) return;
@@ -210,24 +204,30 @@ static void cover(const Pass& s, int y, int block, const uint8_t* luma, float* _
 static void mixed_block(const Pass& s, int pair, int rows, int block, float carry[2]) {
     const int width = s.p.width, x = block * LUMA, n = width - x < LUMA ? width - x : LUMA;
     const int chroma_n = (n + 1) / 2;
-    float alpha[2][LUMA + 2], chroma_alpha[CHROMA];
+    float alpha[2][LUMA + 32], chroma_alpha[CHROMA];
+    want_block(s.p.line, block);
+    if (s.clean) want_block(s.p.tone, block);
+    if (s.job.kind == Behind::BLUR) want_block(s.p.blur, block);
+    if (s.styled) want_block(s.p.style, block);
     for (int r = 0; r < rows; r++) {
         const int y = 2 * pair + r;
         uint8_t scratch[LUMA] = {};
         const uint8_t* luma = load<LUMA>(s.job.frame.plane[0], y, x, n, scratch);
-        float* row = alpha[r] + 1;
-        cover(s, y, block, luma, row);
+        float* row = alpha[r] + 16;
+        cover(s, r, y, block, luma, row);
         row[-1] = block ? carry[r] : row[0];
         row[n] = row[n - 1];
         carry[r] = row[LUMA - 1];
         if (s.job.alpha.data) {
             uint8_t code[LUMA];
+            VECTOR_LOOP
             for (int i = 0; i < LUMA; i++) code[i] = store_code(row[i] * 255.0f);
-            store(s.job.alpha, y, x, n, code);
+            store<LUMA>(s.job.alpha, y, x, n, code);
         }
-        compose<LUMA>(s, 0, y, block, n, luma, row);
+        compose<LUMA>(s, 0, r, y, block, n, luma, row);
     }
-    const float *upper = alpha[0] + 1, *lower = alpha[rows - 1] + 1;
+    const float *upper = alpha[0] + 16, *lower = alpha[rows - 1] + 16;
+    VECTOR_LOOP
     for (int i = 0; i < CHROMA; i++) {
         const float left = upper[2 * i - 1] + lower[2 * i - 1], right = upper[2 * i + 1] + lower[2 * i + 1];
         chroma_alpha[i] = 0.125f * (left + right) + 0.25f * (upper[2 * i] + lower[2 * i]);
@@ -235,42 +235,78 @@ static void mixed_block(const Pass& s, int pair, int rows, int block, float carr
     for (int c = 1; c < 3; c++) {
         uint8_t scratch[CHROMA] = {};
         const uint8_t* pixel = load<CHROMA>(s.job.frame.plane[c], pair, block * CHROMA, chroma_n, scratch);
-        compose<CHROMA>(s, c, pair, block, chroma_n, pixel, chroma_alpha);
+        compose<CHROMA>(s, c, 2, pair, block, chroma_n, pixel, chroma_alpha);
     }
 }
 
 // ---- which blocks --------------------------------------------------------------------------------------------------
 
+// Ors the verdicts of the network columns that each block reads, row by row of the network.
+static void judge_rows(PostPlan& p) {
+    for (int row = 0; row < p.net_height; row++) {
+        const uint8_t* verdict = p.verdict + (ptrdiff_t)row * p.stride;
+        uint8_t* judged = p.row_verdict + (ptrdiff_t)row * p.blocks;
+        for (int block = 0; block < p.blocks; block++) {
+            const int first = p.block_first[block], count = p.block_last[block] - first + 1;
+            uint64_t merged = 0;
+            for (int x = 0; x < count; x += 8) {
+                uint64_t eight;
+                __builtin_memcpy(&eight, verdict + first + x, 8);
+                merged |= count - x < 8 ? eight & ((1ull << 8 * (count - x)) - 1) : eight;
+            }
+            merged |= merged >> 32;
+            merged |= merged >> 16;
+            judged[block] = (uint8_t)(merged | merged >> 8);
+        }
+    }
+    p.judged_first = p.judged_last = -1;
+}
+
+// A block reads the column left of it too: chroma there takes opacity from it.
+static uint8_t judge_block(const Pass& s, int block, uint8_t verdict, bool outside, bool partly) {
+    const PostPlan& p = s.p;
+    const int left = block * LUMA - 1, right = left + 1 + LUMA < p.width ? left + 1 + LUMA : p.width;
+    if (partly || left < p.left || right > p.right) verdict |= TRANSPARENT_BLOCK;
+    if (outside || right <= p.left || left >= p.right) verdict = TRANSPARENT_BLOCK;
+    const bool product = s.product_style != 0.0f, straight = s.job.kind == Behind::TRANSPARENT;
+    if (verdict == TRANSPARENT_BLOCK && (s.scene_style != 0.0f || (straight && product))) return MIXED_BLOCK;
+    if (verdict == OPAQUE_BLOCK && product) return MIXED_BLOCK;
+    return verdict;
+}
+
 static void judge_blocks(const Pass& s, int pair, int rows) {
     PostPlan& p = s.p;
     const int top = 2 * pair, bottom = top + rows;
-    const bool none = bottom <= p.top || top >= p.bottom, some = top < p.top || bottom > p.bottom;
+    const bool outside = bottom <= p.top || top >= p.bottom, partly = top < p.top || bottom > p.bottom;
     const int first = p.net_y.index[top], last = p.net_y.index[bottom - 1] + 1;
-    const int width = p.net_width;
-    uint8_t* __restrict merged = p.verdict_row;
-    __builtin_memset(merged, 0, (size_t)width + 1);
+    const bool edge = outside || partly;
+    if (!edge && first == p.judged_first && last == p.judged_last) return;
+    p.judged_first = edge ? -1 : first;
+    p.judged_last = last;
+    const int blocks = p.blocks;
+    uint8_t* __restrict merged = p.block_verdict;
+    __builtin_memset(merged, 0, (size_t)blocks);
     for (int row = first; row <= last && row < p.net_height; row++) {
-        const uint8_t* __restrict verdict = p.verdict + (ptrdiff_t)row * p.stride;
+        const uint8_t* __restrict verdict = p.row_verdict + (ptrdiff_t)row * blocks;
         VECTOR_LOOP
-        for (int x = 0; x < width; x++) merged[x] |= verdict[x];
+        for (int block = 0; block < blocks; block++) merged[block] |= verdict[block];
     }
-    for (int block = 0; block < p.blocks; block++) {
-        uint8_t verdict = some ? 2 : 0;
-        for (int x = p.block_first[block]; x <= p.block_last[block]; x++) verdict |= merged[x];
-        const int left = block * LUMA - 1, right = left + 1 + LUMA < p.width ? left + 1 + LUMA : p.width;
-        if (left < p.left || right > p.right) verdict |= 2;
-        if (none || right <= p.left || left >= p.right) verdict = TRANSPARENT_BLOCK;
-        if (verdict == TRANSPARENT_BLOCK && s.scene_style != 0.0f) verdict = MIXED_BLOCK;
-        if (verdict == OPAQUE_BLOCK && s.product_style != 0.0f) verdict = MIXED_BLOCK;
-        if (s.job.kind == Behind::TRANSPARENT && s.product_style != 0.0f) verdict = MIXED_BLOCK;
-        p.block_verdict[block] = verdict;
-    }
+    for (int block = 0; block < blocks; block++) merged[block] = judge_block(s, block, merged[block], outside, partly);
+}
+
+static void aim_fields(const Pass& s, int pair, int rows) {
+    PostPlan& p = s.p;
+    aim(p.line, pair, rows, p.blocks);
+    if (s.clean) aim(p.tone, pair, rows, p.blocks);
+    if (s.job.kind == Behind::BLUR) aim(p.blur, pair, rows, p.blocks);
+    if (s.styled) aim(p.style, pair, rows, p.blocks);
 }
 
 static void compose_pair(const Pass& s, int pair) {
     const PostPlan& p = s.p;
     const int rows = 2 * pair + 1 < p.height ? 2 : 1;
     judge_blocks(s, pair, rows);
+    aim_fields(s, pair, rows);
     float carry[2] = {0.0f, 0.0f};
     for (int block = 0; block < p.blocks;) {
         const uint8_t verdict = p.block_verdict[block];
@@ -284,10 +320,6 @@ static void compose_pair(const Pass& s, int pair) {
         carry[0] = carry[1] = verdict == OPAQUE_BLOCK ? 1.0f : 0.0f;
         block = end;
     }
-}
-
-static void forget(Field& f) {
-    for (int slot = 0; slot < 4; slot++) f.held[slot] = -1;
 }
 
 static void copy_frame(const Pass& s) {
@@ -319,26 +351,24 @@ static void low_resolution(const Pass& s) {
         fill_colours(p.wide, p.wide_guide, p.wide_matte);
     }
     if (blur) blur_scene(apart ? p.wide : p.near, s.job);
-    if (s.product_style != 0.0f || s.scene_style != 0.0f) style_delta(p, s.job);
+    if (s.styled) style_delta(p, s.job);
+    judge_rows(p);
 }
 
 void post(PostPlan& p, const PostJob& job) {
-    const bool styled = job.style != nullptr && job.style_strength != 0.0f;
+    const bool wanted = job.style != nullptr && job.style_strength != 0.0f;
     const bool own_scene = job.kind == Behind::BLUR || job.kind == Behind::ORIGINAL;
-    const Pass s = {p, job, p.decontaminate && job.kind != Behind::ORIGINAL,
-                    styled && job.style_on != StyleOn::BACKGROUND ? job.style_strength : 0.0f,
-                    styled && own_scene && job.style_on != StyleOn::PRODUCT ? job.style_strength : 0.0f};
+    const float product = wanted && job.style_on != StyleOn::BACKGROUND ? job.style_strength : 0.0f;
+    const float scene = wanted && own_scene && job.style_on != StyleOn::PRODUCT ? job.style_strength : 0.0f;
+    const bool styled = product != 0.0f || scene != 0.0f;
+    const Pass s = {p, job, p.decontaminate && job.kind != Behind::ORIGINAL, product, scene, styled};
     steady(p, job);
     if (job.kind == Behind::ORIGINAL && !styled && !job.alpha.data) return copy_frame(s);
     low_resolution(s);
-    forget(p.field_a);
-    forget(p.field_b);
-    for (int c = 0; c < 3; c++) {
-        forget(p.front[c]);
-        forget(p.behind[c]);
-        forget(p.blur[c]);
-        forget(p.style[c]);
-    }
+    forget(p.line);
+    forget(p.tone);
+    forget(p.blur);
+    forget(p.style);
     for (int pair = 0; pair < (p.height + 1) / 2; pair++) compose_pair(s, pair);
 }
 
