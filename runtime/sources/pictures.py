@@ -15,7 +15,7 @@ from cutline.runtime.sources.address import list_pictures
 from cutline.runtime.sources.convert import Converter, copy_planes
 from cutline.runtime.sources.exif import SEARCHED, exif_turn
 from cutline.runtime.sources.look import Turn
-from cutline.runtime.sources.reader import MAX_PIXELS, Lost, Traits
+from cutline.runtime.sources.reader import LIMITS, Lost, Traits
 from cutline.runtime.sources.trouble import LogTail
 
 __all__ = ["PictureReader", "load_picture"]
@@ -89,13 +89,13 @@ def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002
 
 def _decode(path: Path) -> tuple[av.VideoFrame, Turn]:
     """Decode the first picture of a file, through a file object: FFmpeg would read % in a name as a pattern."""
-    with path.open("rb") as file, av.open(file, "r", options={"max_pixels": str(MAX_PIXELS)}) as container:
+    with path.open("rb") as file, av.open(file, "r", options=LIMITS, metadata_errors="replace") as container:
         streams = container.streams.video
         if not streams or container.format.name == "tty":
             raise BadInputError("there is no picture in it", remedy="Give a picture.", input=str(path))
         codec = streams[0].codec_context
         codec.thread_count = 1
-        codec.options = {"max_pixels": str(MAX_PIXELS)}
+        codec.options = LIMITS
         for packet in container.demux(streams[0]):
             for frame in streams[0].decode(packet):
                 file.seek(0)

@@ -18,9 +18,10 @@ from cutline.runtime.sources.address import Address, Kind, stable_device
 from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.trouble import LogTail, explain
 
-__all__ = ["MAX_PIXELS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
+__all__ = ["LIMITS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
 
 MAX_PIXELS: Final = 1 << 27  # of a decoded picture: 16384 x 8192; FFmpeg refuses more before it takes memory
+LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}  # options of every demuxer and decoder
 PIXELS_PER_THREAD: Final = 125_000_000  # a second that one core decodes with ease: 1080p at 60 fps
 _NO_VIDEO_FORMATS: Final = frozenset({"tty"})  # FFmpeg would render a text file as a terminal
 _ATTACHED_PICTURE: Final = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
@@ -159,24 +160,24 @@ class VideoReader:
             rate = stream.guessed_rate or stream.average_rate
             codec.thread_count = decoder_threads(codec.width, codec.height, rate, cores)
             codec.thread_type = "AUTO"
-            codec.options = {"max_pixels": str(MAX_PIXELS)}
+            codec.options = LIMITS
             undo.pop_all()
             return container, stream
 
     def _open_container(self) -> InputContainer:
         address = self._address
-        options = {"max_pixels": str(MAX_PIXELS)}
+        options, name, demuxer = dict(LIMITS), address.uri, None
         if address.kind is Kind.STDIN:
-            return av.open("pipe:0", options=options)
-        if address.kind is Kind.CAMERA:
-            return av.open(stable_device(address.uri), format="v4l2", options=options)
-        if address.kind is Kind.FILE:
-            return av.open(f"file:{address.uri}", options=options)
+            name = "pipe:0"
+        elif address.kind is Kind.CAMERA:
+            name, demuxer = stable_device(name), "v4l2"
+        elif address.kind is Kind.FILE:
+            name = f"file:{name}"
         if address.scheme.startswith("rtsp"):
             options |= {"rtsp_transport": "tcp"}
-        if address.looks_live:
+        if address.kind is Kind.STREAM and address.looks_live:
             options |= {"analyzeduration": "2000000", "fflags": "nobuffer"}
-        return av.open(address.uri, options=options)
+        return av.open(name, format=demuxer, options=options, metadata_errors="replace")
 
     def _pick(self, container: InputContainer) -> VideoStream:
         if container.format.name in _NO_VIDEO_FORMATS:

@@ -165,6 +165,40 @@ def test_a_beginning_left_out_by_an_edit_list_is_not_a_truncation(clips: Clips) 
     assert 0 < len(taken.filled) < 30
 
 
+def test_names_in_no_known_alphabet_do_not_matter(clips: Clips) -> None:
+    path = clips.folder / "titled.mkv"
+    with av.open(str(path), "w") as out:
+        out.metadata["title"] = "xxxxxxxx"
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.mux([*stream.encode(av.VideoFrame(64, 48, "yuv420p")), *stream.encode()])
+    path.write_bytes(path.read_bytes().replace(b"xxxxxxxx", b"\xb6\xff\xb6\xff\xb6\xff\xb6\xff"))
+    _, taken = drain(path)
+    assert len(taken.filled) == 1
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "plain.mkv", "plain.ts", "shot.jpg"])
+def test_damaged_bytes_end_in_frames_or_in_one_line(clips: Clips, name: str) -> None:
+    if name == "shot.jpg":
+        whole = clips.picture(name, np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    else:
+        whole = clips.make(name, paint=noisy)
+    random = np.random.default_rng(len(name))
+    for round_ in range(2):
+        data = bytearray(whole.read_bytes())
+        for place in random.integers(0, len(data), 30):
+            data[place] = random.integers(0, 256)
+        path = whole.with_name(f"damaged{round_}-{name}")
+        path.write_bytes(data)
+        try:
+            _, taken = drain(path, keep=False)
+        except BadInputError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - whether it is raised depends on the bytes
+        else:
+            assert taken.end is not None
+            assert taken.end.error is None or isinstance(taken.end.error, BadInputError)
+
+
 def test_a_corrupt_stretch_in_the_middle_costs_only_itself(clips: Clips) -> None:
     whole = clips.make(
         "stretch.mkv", paint=noisy, frames=30, size=(160, 120), options={"g": "1"}, codec="mjpeg", pixels="yuvj420p"
