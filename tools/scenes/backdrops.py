@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from cutline.tools.scenes import textures
+from cutline.tools.scenes.labels import draw_design
 from cutline.tools.scenes.seeds import Split
 from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.textures import cloud, colour, lerp
@@ -125,26 +126,28 @@ def bars(rng: np.random.Generator, width: int, height: int) -> F32:
 
 def rack(rng: np.random.Generator, width: int, height: int) -> F32:
     """Shelves full of packages, out of focus, as behind a kiosk in a shop."""
+    board = colour(rng, saturation=(0, 0.2), value=(0.45, 0.9))
     picture = np.empty((height, width, 3), np.float32)
-    picture[:] = colour(rng, saturation=(0, 0.3), value=(0.2, 0.9))
+    picture[:] = board * 0.35
     rows = int(rng.integers(2, 5))
+    grey = rng.uniform(0.15, 0.5)  # of the colours: what is far away in a shop is never as bright as what is held up
     for row in range(rows):
-        floor = int(height * (row + 1) / rows)
-        x = 0.0
+        floor, room = int(height * (row + 1) / rows), height / rows
+        x = -rng.uniform(0, 0.1) * width
         while x < width:
-            tone, w = colour(rng, saturation=(0.1, 0.9), value=(0.2, 1)), width * rng.uniform(0.03, 0.12)
-            top = floor - int(height / rows * rng.uniform(0.5, 0.9))
-            for _ in range(int(rng.integers(1, 5))):
-                box = ((int(x), top), (int(x + w * 0.92), floor))
-                cv2.rectangle(picture, *box, tone.tolist(), -1)
-                mark = (
-                    (int(x + w * 0.2), top + int((floor - top) * 0.3)),
-                    (int(x + w * 0.7), top + int((floor - top) * 0.6)),
-                )
-                cv2.rectangle(picture, *mark, (1 - tone * 0.7).tolist(), -1)
-                x += w
-        cv2.rectangle(picture, (0, floor - height // 40), (width, floor), (0.8, 0.8, 0.8), -1)
-    return f32(cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.03)))
+            w, h = max(3, int(width * rng.uniform(0.03, 0.11))), max(4, int(room * rng.uniform(0.5, 0.88)))
+            face = textures.muted(f32(draw_design(rng, "train").face(w, h)) / 255, grey)
+            side = 1 - 0.35 * np.abs(np.linspace(-1, 1, w)) ** 3  # round or dark at the sides
+            face = f32(face * side[None, :, None])
+            for _ in range(int(rng.integers(1, 6))):
+                left, right = max(0, int(x)), min(width, int(x) + w)
+                if right > left:
+                    picture[floor - h : floor, left:right] = face[:, left - int(x) : right - int(x)]
+                x += w * 1.06
+        thick = max(1, height // 36)
+        picture[floor - thick : floor] = board
+        cv2.rectangle(picture, (0, floor), (width, floor + thick), (board * 0.25).tolist(), -1)
+    return f32(cv2.GaussianBlur(picture, (0, 0), height * rng.uniform(0.004, 0.025)))
 
 
 def gradient(rng: np.random.Generator, width: int, height: int) -> F32:

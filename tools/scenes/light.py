@@ -29,12 +29,12 @@ class Lamps:
         factor: F32 = np.float32(self.ambient) + np.float32(1.05 - self.ambient) * facing
         return factor
 
-    def mirrored(self, nx: F32, ny: F32) -> F32:
-        """Share of white that a glossy surface adds: the soft boxes, with soft edges."""
+    def mirrored(self, nx: F32, ny: F32, rough: float = 0.35) -> F32:
+        """Share of white that a glossy surface adds: the soft boxes, the softer the rougher it is."""
         total = np.zeros(np.broadcast(nx, ny).shape, np.float32)
         for x, wide, y, high in self.boxes:
-            across = np.clip((wide - np.abs(nx - x)) / (0.35 * wide) + 0.5, 0, 1)
-            along = np.clip((high - np.abs(ny - y)) / (0.35 * high) + 0.5, 0, 1)
+            across = np.clip((wide - np.abs(nx - x)) / (rough * wide) + 0.5, 0, 1)
+            along = np.clip((high - np.abs(ny - y)) / (rough * high) + 0.5, 0, 1)
             total += across * along
         return np.minimum(total, 1)
 

@@ -123,6 +123,6 @@ def shaded(base: F32, heights: F32, lamps: Lamps, gloss: float, *, sigma: float 
     tone = base * (diffuse * (1 - metal))[..., None]
     if metal > 0:
         tone = tone + base * (metal * (0.25 + lamps.room(nx, ny)) * (0.6 + 0.5 * diffuse))[..., None]
-    glint = (gloss * lamps.mirrored(nx, ny))[..., None]
+    glint = (gloss * lamps.mirrored(nx, ny, 0.35 if metal > 0 else 1.6))[..., None]
     coloured: F32 = np.clip(tone * (1 - glint) + glint, 0, 1).astype(np.float32)
     return coloured

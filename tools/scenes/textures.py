@@ -10,7 +10,7 @@ import numpy as np
 
 from cutline.tools.scenes.shot import F32
 
-__all__ = ["cloud", "colour", "grain", "lerp", "paint", "speckle", "stone", "weave", "wood"]
+__all__ = ["cloud", "colour", "grain", "lerp", "muted", "paint", "speckle", "stone", "weave", "wood"]
 
 
 def colour(
@@ -23,6 +23,12 @@ def colour(
 def lerp(low: F32, high: F32, amount: F32) -> F32:
     """Mix two colours by a map: float32[h, w] and two float32[3] give float32[h, w, 3]."""
     mixed: F32 = low + (high - low) * amount[..., None]
+    return mixed
+
+
+def muted(picture: F32, amount: float) -> F32:
+    """Take this share of the saturation out of a picture, float32[h, w, 3]."""
+    mixed: F32 = picture + np.float32(amount) * (picture.mean(axis=2, keepdims=True) - picture)
     return mixed
 
 
