@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from cutline.tools.train.style_canvas import Still
     from cutline.tools.train.style_features import Features
     from cutline.tools.train.style_loop import StyleLoopOptions
     from cutline.tools.train.style_network import StyleNet
@@ -26,8 +27,14 @@ __all__ = ["StyleTrainOptions", "StyleTrainReport", "train_style"]
 
 _SMALLEST = 64  # pixels, of a style image
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_CROP = 3 / 8  # of the network's width and height, learned on at a time
-_MADE_HERE = {"ink": (0.7, 0.1), "poster": (0.7, 1.0), "oil": (0.7, 0.3)}  # weights of content and colour
+_CROP = 1 / 4  # of the network's width and height, learned on at a time
+_STILLS = ("screen", "grain", "strokes", "none")
+_OTHERS: tuple[Still, float, float] = ("grain", 0.7, 0.2)  # what lies still, weights of content and colour
+_MADE_HERE: dict[str, tuple[Still, float, float]] = {
+    "ink": ("grain", 0.7, 0.02),
+    "poster": ("screen", 0.7, 0.5),
+    "oil": ("strokes", 0.7, 0.2),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +49,15 @@ class StyleTrainOptions:
     start: str | None = None  # a style to start from: a shipped name, a bundle or an ONNX that this command exported
     steps: int = 2000
     batch: int = 4
-    rate: float = 3e-3  # highest learning rate
+    rate: float = 4e-3  # highest learning rate
     seed: int = 0
     frames: int = 400  # kept in memory to learn on
     width: int = 512  # of the network's input, pixels
     height: int = 288
-    style_weight: float = 6.0
+    still: Still | None = None  # what the network may see lie still: screen, grain, strokes or none; by default grain
+    style_weight: float = 10.0
     content_weight: float | None = None  # by default 0.7
-    colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.3
+    colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.2
     device: str = "auto"  # cpu, cuda, or auto
 
     def __post_init__(self) -> None:
@@ -68,27 +76,23 @@ class StyleTrainOptions:
                 width=self.width,
                 height=self.height,
             )
-        if self.frames < 8 or min(self.style_weight, *self._weights()) < 0:
+        still, content, colour = self.settled
+        if still not in _STILLS:
+            raise UsageError("nothing of that kind lies still", remedy=f"Use one of {', '.join(_STILLS)}.", still=still)
+        if self.frames < 8 or min(self.style_weight, content, colour) < 0:
             raise UsageError(
                 "frames or a weight is out of range", remedy="Use 8 frames at least, and weights of 0 or more."
             )
 
-    def _weights(self) -> tuple[float, float]:
-        content, colour = _MADE_HERE.get(self.name, (0.7, 0.3)) if self.image is None else (0.7, 0.3)
+    @property
+    def settled(self) -> tuple[Still, float, float]:
+        """What lies still, and the weights of content and colour: as asked for, else the style's own."""
+        still, content, colour = _MADE_HERE.get(self.name, _OTHERS) if self.image is None else _OTHERS
         return (
+            still if self.still is None else self.still,
             content if self.content_weight is None else self.content_weight,
             colour if self.colour_weight is None else self.colour_weight,
         )
-
-    @property
-    def content(self) -> float:
-        """Weight of the content in the loss."""
-        return self._weights()[0]
-
-    @property
-    def colour(self) -> float:
-        """Weight of the picture's own colour in the loss."""
-        return self._weights()[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
 
 
 def _crop_height(height: int) -> int:
-    return max(64, round(height * _CROP / 16) * 16)
+    return max(64, round(height * _CROP / 16 + 0.5) * 16)
 
 
 def _style_image(options: StyleTrainOptions) -> NDArray[np.uint8]:
@@ -191,12 +195,14 @@ def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
     from cutline.tools.train.style_loop import StyleLoopOptions
     from cutline.tools.train.style_losses import StyleWeights
 
+    still, content, colour = options.settled
     return StyleLoopOptions(
         steps=options.steps,
         seed=options.seed,
         batch=options.batch,
         rate=options.rate,
-        weights=StyleWeights(style=options.style_weight, content=options.content, colour=options.colour),
+        weights=StyleWeights(style=options.style_weight, content=content, colour=colour),
+        still=still,
         device=choose_device(options.device),
     )
 

@@ -165,9 +165,9 @@ def gram(maps: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
-def gram_loss(maps: list[Tensor], targets: list[Tensor]) -> Tensor:
-    """Squared relative difference from the style's Gram matrices, averaged over scales and pictures."""
-    terms = [(gram(m) - t).square().sum((1, 2)) / t.square().sum((1, 2)) for m, t in zip(maps, targets, strict=True)]
+def gram_loss(grams: list[Tensor], targets: list[Tensor]) -> Tensor:
+    """Squared relative difference of Gram matrices [C, C] from the style's, averaged over scales."""
+    terms = [(g - t).square().sum() / t.square().sum() for g, t in zip(grams, targets, strict=True)]
     return torch.stack(terms).mean()
 
 

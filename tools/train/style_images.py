@@ -68,6 +68,8 @@ def _poster(rng: Rng, width: int, height: int) -> F32:
     picture = np.zeros((height, width, 3), np.float32)
     for cell in range(int(cells.max()) + 1):
         where = cells == cell
+        if not where.any():
+            continue
         pair = rng.permutation(len(_PRINT))[:2]
         ground, dots = (np.array(_PRINT[int(i)], np.float32) for i in pair)
         angle, middle = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.75)
@@ -195,7 +197,7 @@ def _noise(rng: Rng, width: int, height: int, sigma: float) -> F32:
 
 def _reduced(mask: U8, width: int, height: int) -> F32:
     small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32) / 255
+    return np.asarray(small / np.float32(255), np.float32)
 
 
 STYLES: dict[str, Callable[[Rng, int, int], F32]] = {"ink": _ink, "poster": _poster, "oil": _oil}

@@ -18,7 +18,7 @@ from torch import Tensor
 from cutline.runtime.errors import BadInputError, ContractError, UsageError
 from cutline.tools.train.checkpoint import store
 from cutline.tools.train.export import MEAN, STD
-from cutline.tools.train.style_canvas import draw_canvas
+from cutline.tools.train.style_canvas import Still, draw_canvas, still_channels
 from cutline.tools.train.style_features import Features, gram
 from cutline.tools.train.style_losses import StyleWeights, style_loss, unlike
 from cutline.tools.train.style_network import StyleNet, StyleShape
@@ -26,6 +26,7 @@ from cutline.tools.train.style_network import StyleNet, StyleShape
 __all__ = ["Crops", "StyleLoopOptions", "StyleTrainer", "load_style_network"]
 
 _SCHEMA = 1
+_CANVAS = 512  # pixels a side, of the patch of still patterns that crops are laid on
 _MARGIN = 16  # pixels by which a twin's scene may be moved
 _NOISE = 0.025  # largest standard deviation of the noise on a twin
 
@@ -49,6 +50,7 @@ class StyleLoopOptions:
     clip: float = 1.0  # norm of the gradient
     save_every_s: float = 60.0
     weights: StyleWeights = field(default_factory=StyleWeights)
+    still: Still = "grain"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -78,9 +80,13 @@ class StyleTrainer:
         self.average.load_state_dict(network.state_dict())
         self._optimiser = torch.optim.Adam(network.parameters(), lr=options.rate)
         self._features = features
-        self._canvas = torch.from_numpy(draw_canvas(1024, 1024))
+        self._recent: list[Tensor] = []  # Gram matrices of the pictures before
+        used = still_channels(options.still)
+        self._canvas = torch.from_numpy(draw_canvas(_CANVAS, _CANVAS) * used[:, None, None])
         with torch.no_grad():
-            self._targets = [gram(m) for m in features(style.to(options.device))]
+            for weights in (self.network.canvas.weight, self.average.canvas.weight):
+                weights *= torch.from_numpy(used).to(options.device)[:, None, None]  # what it never sees, it never uses
+            self._targets = [gram(m)[0] for m in features(style.to(options.device))]
 
     def run(self, crops: Crops, checkpoint: Path, progress: Callable[[int, float], None] | None = None) -> None:
         """Train up to `options.steps`, saving now and then and at the end.
@@ -119,6 +125,7 @@ class StyleTrainer:
                 "network": _on_cpu(self.network),
                 "average": _on_cpu(self.average),
                 "optimiser": self._optimiser.state_dict(),
+                "recent": [g.cpu() for g in self._recent],
                 "losses": list(self.losses),
             },
         )
@@ -134,6 +141,7 @@ class StyleTrainer:
             self.network.load_state_dict(found["network"])
             self.average.load_state_dict(found["average"])
             self._optimiser.load_state_dict(found["optimiser"])
+            self._recent = [g.to(self.options.device) for g in found["recent"]]
             self.step, self.losses = int(found["step"]), [float(x) for x in found["losses"]]
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(path, error) from error
@@ -145,7 +153,7 @@ class StyleTrainer:
         return options.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
 
     def _learn(self, pictures: NDArray[np.float32]) -> float:
-        """Do one step: half of the twins are the same picture under noise, the other half a moved one."""
+        """Do one step. Half of the pictures have a twin: the same picture under other noise, or a moved one."""
         options = self.options
         for group in self._optimiser.param_groups:
             group["lr"] = self.rate(self.step)
@@ -153,17 +161,22 @@ class StyleTrainer:
         frames = torch.from_numpy(pictures)
         half, (rows, columns) = len(frames) // 2, frames.shape[2:]
         down, right = (4 * int(random.integers(-_MARGIN // 4, _MARGIN // 4 + 1)) for _ in range(2))
-        twins = torch.cat([frames[:half], torch.roll(frames[half:], (down, right), (2, 3))])
-        sigma = torch.from_numpy(random.uniform(0.0, _NOISE, (2 * len(frames), 1, 1, 1)).astype(np.float32))
-        noise = torch.from_numpy(random.standard_normal((2 * len(frames), *frames.shape[1:]), np.float32))
+        quarter = max(1, half // 2)
+        twins = torch.cat([frames[:quarter], torch.roll(frames[half : half + quarter], (down, right), (2, 3))])
+        count = len(frames) + len(twins)
+        sigma = torch.from_numpy(random.uniform(0.0, _NOISE, (count, 1, 1, 1)).astype(np.float32))
+        noise = torch.from_numpy(random.standard_normal((count, *frames.shape[1:]), np.float32))
         seen = (torch.cat([frames, twins]) + noise * sigma).clamp(0, 1).to(options.device)
-        y, x = (int(8 * random.integers((1024 - side) // 16 + 1)) // 2 for side in (rows, columns))
+        y, x = (4 * int(random.integers((_CANVAS - side) // 8 + 1)) for side in (rows, columns))
         canvas = self._canvas[None, :, y : y + rows // 2, x : x + columns // 2].to(options.device)
         with torch.autocast(torch.device(options.device).type, torch.bfloat16):
             out = self.network(((seen - MEAN) / STD).contiguous(memory_format=torch.channels_last), canvas)
-        styled, twin = (out.float() * STD + MEAN).chunk(2)
-        loss = style_loss(frames.to(options.device), styled, self._features, self._targets, options.weights)
-        calm = unlike(styled[:half], twin[:half], None) + unlike(styled[half:], twin[half:], (down, right))
+        styled, twin = (out.float() * STD + MEAN).split([len(frames), len(twins)])
+        loss = style_loss(
+            frames.to(options.device), styled, self._features, self._targets, self._recent, options.weights
+        )
+        calm = unlike(styled[:quarter], twin[:quarter], None)
+        calm = calm + unlike(styled[half : half + quarter], twin[quarter:], (down, right))
         loss = loss + options.weights.calm * calm
         return self._descend(loss)
 

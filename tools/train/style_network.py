@@ -69,6 +69,7 @@ class StyleNet(nn.Module):
         self.canvas = nn.Conv2d(CHANNELS, full, 1, bias=False)
         self.mix = nn.Conv2d(full, full, 3, 1, 1)
         self.head = nn.Conv2d(full, 3, 3, 1, 1)
+        nn.init.zeros_(self.canvas.weight)
         for last in (*self.second, self.head):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)

@@ -1,0 +1,77 @@
+"""Filters and Gram matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cutline.runtime.errors import BadInputError, NoInputError
+from cutline.tools.train.style_features import RandomBank, Vgg, gram, gram_distance, gram_loss, load_vgg
+
+
+@pytest.fixture
+def style() -> torch.Tensor:
+    return torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+
+
+def weights() -> dict[str, torch.Tensor]:
+    before, made = 3, {}
+    for number, width in Vgg.PLAN.items():
+        made[f"features.{number}.weight"] = torch.randn(width, before, 3, 3) / (3 * before**0.5)
+        made[f"features.{number}.bias"] = torch.zeros(width)
+        before = width
+    return made
+
+
+def test_gram_counts_products_of_maps_and_their_means() -> None:
+    maps = torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]])
+    assert torch.equal(gram(maps)[0], torch.tensor([[5.0, 1.0, 2.0], [1.0, 2.0, 1.0], [2.0, 1.0, 1.0]]))
+
+
+def test_a_style_is_at_no_distance_from_itself_and_a_mirror_image_is_far_nearer_than_another(
+    style: torch.Tensor,
+) -> None:
+    bank = RandomBank(style)
+    assert gram_distance(bank, style, style) == 0
+    assert gram_distance(bank, style.roll(7, 3), style) < 0.1
+    assert gram_distance(bank, torch.full_like(style, 0.2), style) > 0.5
+    assert float(gram_loss(*([gram(m)[0] for m in bank(style)] for _ in range(2)))) == 0
+
+
+def test_the_same_seed_draws_the_same_filters(style: torch.Tensor) -> None:
+    a, b, c = RandomBank(style), RandomBank(style), RandomBank(style, seed=8)
+    assert torch.equal(a.shapes, b.shapes)
+    assert not torch.equal(a.shapes, c.shapes)
+
+
+def test_weights_of_vgg_are_read_from_either_format(tmp_path: Path, style: torch.Tensor) -> None:
+    made = weights()
+    np.savez(tmp_path / "vgg.npz", **{name: value.numpy() for name, value in made.items()})  # type: ignore[arg-type]
+    torch.save(made, tmp_path / "vgg.pth")
+    one, other = load_vgg(tmp_path / "vgg.npz"), load_vgg(tmp_path / "vgg.pth")
+    maps = one(style[..., :32, :32])
+    assert [tuple(m.shape[1:]) for m in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(maps, other(style[..., :32, :32]), strict=True))
+
+
+def test_wrong_weights_of_vgg_say_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(NoInputError):
+        load_vgg(tmp_path / "none.npz")
+    (tmp_path / "text.pth").write_text("nothing")
+    with pytest.raises(BadInputError, match="no weights of VGG-19"):
+        load_vgg(tmp_path / "text.pth")
+    some = weights()
+    some["features.5.weight"] = some["features.5.weight"][:64]
+    torch.save(some, tmp_path / "small.pth")
+    with pytest.raises(BadInputError, match=r"features\.5\.weight has shape"):
+        load_vgg(tmp_path / "small.pth")
+    del some["features.5.weight"]
+    torch.save(some, tmp_path / "few.pth")
+    with pytest.raises(BadInputError, match=r"features\.5\.weight.* is missing"):
+        load_vgg(tmp_path / "few.pth")
+    torch.save({"features.0.weight": slice}, tmp_path / "code.pth")
+    with pytest.raises(BadInputError, match="no weights"):
+        load_vgg(tmp_path / "code.pth")
