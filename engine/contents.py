@@ -111,7 +111,7 @@ def _members(contents: Contents) -> dict[str, bytes]:
         members.setdefault(candidate.member, candidate.data)
         if candidate.member != SOURCE_MEMBER:
             explained = Explained(layers=dict(candidate.layers), reasons=dict(candidate.reasons))
-            members[f"graphs/{candidate.precision}.json"] = msgspec.json.encode(explained, order="sorted")
+            members[f"graphs/{candidate.precision}.json"] = msgspec.json.encode(explained)  # in the network's order
     for (target, precision), plan in contents.plans.items():
         members[_plan_member(target, precision, plan)] = plan.data
     if contents.footage.table_data is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,8 +63,18 @@ class Evidence:
     def wanted(self) -> list[F32]:
         """The original's mattes on every held-out frame, from ONNX Runtime."""
         if self._wanted is None:
-            self._wanted = ort_runner(self.contract, self.held_out.sequences)(self.original)
+            self._wanted = self.original_on(self.held_out.sequences)
         return self._wanted
+
+    def original_on(self, sequences: Sequence[Sequence[Feed]]) -> list[F32]:
+        """The original's mattes on other frames."""
+        frames = HeldOut(sequences=sequences, source="").digest_parts()
+        key = self._cache.key("original", self._original, *frames)
+        if (kept := self._cache.get(key)) is not None:
+            return [m for _, m in _unpack_frames(msgspec.msgpack.decode(kept, type=StoredFrames))]
+        found = ort_runner(self.contract, sequences)(self.original)
+        self._cache.put(key, msgspec.msgpack.encode(_pack_frames(enumerate(found))))
+        return found
 
     def prove(self, candidate: Candidate, ground: Ground) -> Proof:
         """Run one candidate as a CPU or a GPU would compute it."""
@@ -121,17 +131,28 @@ def _empty_states(contract: ModelContract, compiled: Mapping[str, Any]) -> dict[
     return feeds
 
 
-class _StoredProof(msgspec.Struct, frozen=True):
+StoredFrames = list[tuple[int, tuple[int, ...], bytes]]  # number, shape, float32 values
+
+
+class StoredProof(msgspec.Struct, frozen=True):
+    """A proof as the cache keeps it."""
+
     accuracy: Accuracy
-    frames: list[tuple[int, tuple[int, ...], bytes]]
+    frames: StoredFrames
 
 
 def _pack(proof: Proof) -> bytes:
-    frames = [(i, m.shape, np.asarray(m, np.float32).tobytes()) for i, m in proof.worst]
-    return msgspec.msgpack.encode(_StoredProof(proof.accuracy, frames))
+    return msgspec.msgpack.encode(StoredProof(proof.accuracy, _pack_frames(proof.worst)))
 
 
 def _unpack(data: bytes) -> Proof:
-    stored = msgspec.msgpack.decode(data, type=_StoredProof)
-    worst = tuple((i, np.frombuffer(raw, np.float32).reshape(shape)) for i, shape, raw in stored.frames)
-    return Proof(accuracy=stored.accuracy, worst=worst)
+    stored = msgspec.msgpack.decode(data, type=StoredProof)
+    return Proof(accuracy=stored.accuracy, worst=_unpack_frames(stored.frames))
+
+
+def _pack_frames(frames: Iterable[tuple[int, F32]]) -> StoredFrames:
+    return [(i, m.shape, np.asarray(m, np.float32).tobytes()) for i, m in frames]
+
+
+def _unpack_frames(frames: StoredFrames) -> tuple[tuple[int, F32], ...]:
+    return tuple((i, np.frombuffer(raw, np.float32).reshape(shape)) for i, shape, raw in frames)

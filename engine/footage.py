@@ -14,15 +14,16 @@ import msgspec
 from cutline.calibration.calibrate import calibrate
 from cutline.calibration.feeds import Feeds
 from cutline.calibration.frames import FrameSet, Part, choose_frames
-from cutline.calibration.runner import Feed, ort_runner
+from cutline.calibration.runner import Feed
 from cutline.calibration.table import CalibrationTable, decode_table, demand_same_model, load_table
 from cutline.engine.cache import Cache
 from cutline.engine.evidence import Evidence, HeldOut
+from cutline.engine.footage_cache import KeptFootage, footage_digest, pack_feeds, unpack_feeds
 from cutline.engine.patterns import pattern_sequences
 from cutline.engine.progress import Progress, counting
 from cutline.engine.proof_set import ProofSet, quantised, read_proof_set
 from cutline.engine.subject import Subject
-from cutline.runtime.contract import ModelContract
+from cutline.runtime.contract import ModelContract, contract_to_json
 
 __all__ = ["Footage", "gather"]
 
@@ -62,7 +63,7 @@ class Footage:
         if self.carried is not None and self.held_out.sequences is self.carried.sequences:
             return self.carried
         sequences = quantised(self.held_out.sequences, evidence.contract)
-        wanted = ort_runner(evidence.contract, sequences)(evidence.original)
+        wanted = evidence.original_on(sequences)
         return ProofSet(sequences=sequences, wanted=wanted, source=self.held_out.source, budget=evidence.gate.alpha_mad)
 
 
@@ -107,6 +108,30 @@ def _encoded(table: CalibrationTable | None) -> bytes | None:
 def _from_clips(
     subject: Subject, calib: Sequence[str], known: CalibrationTable | None, cache: Cache, progress: Progress
 ) -> Footage:
+    progress.step("footage", None)
+    content = footage_digest(calib)
+    key = cache.key("footage", subject.source, contract_to_json(subject.contract), content, _encoded(known) or b"")
+    stored = cache.get(key) if content is not None else None
+    if stored is not None:
+        kept = msgspec.msgpack.decode(stored, type=KeptFootage)
+    else:
+        kept = _look_through(subject, calib, known, cache, progress)
+        if content is not None:
+            cache.put(key, msgspec.msgpack.encode(kept))
+    for line in kept.lines:
+        progress.say(line)
+    progress.step("footage", 1.0)
+    return Footage(
+        held_out=HeldOut(sequences=unpack_feeds(kept.held_out), source="footage"),
+        search=unpack_feeds(kept.search),
+        table=decode_table(kept.table, name="calibration table"),
+        table_data=kept.table,
+    )
+
+
+def _look_through(
+    subject: Subject, calib: Sequence[str], known: CalibrationTable | None, cache: Cache, progress: Progress
+) -> KeptFootage:
     contract = subject.contract
     length = RUN if contract.states else 1
     with ExitStack() as stack:
@@ -119,12 +144,8 @@ def _from_clips(
                 progress=counting(progress, "footage"),
             )
         )
-        for notice in frames.notices:
-            progress.say(notice)
-        progress.say(
-            f"footage: {frames.count('calibration')} frames or sequences for calibration, "
-            f"{frames.count('held-out')} held out for the proof"
-        )
+        unit = "sequences" if length > 1 else "frames"
+        count = f"{frames.count('calibration')} {unit} for calibration, {frames.count('held-out')} held out"
         held_out = _read(frames, "held-out", contract, None)
         search = _read(frames, "calibration", contract, max(1, SEARCH // length))
         table = known or calibrate(
@@ -135,9 +156,12 @@ def _from_clips(
             progress=counting(progress, "calibration"),
         )
         progress.step("calibration", 1.0)
-    return Footage(
-        held_out=HeldOut(sequences=held_out, source="footage"), search=search, table=table, table_data=_encoded(table)
-    )
+        return KeptFootage(
+            held_out=pack_feeds(held_out),
+            search=pack_feeds(search),
+            table=msgspec.json.encode(table),
+            lines=(*frames.notices, f"footage: {count} for the proof"),
+        )
 
 
 def _encoded_records(frames: FrameSet) -> bytes:

@@ -213,7 +213,7 @@ def _shrink(picture: U8) -> U8:
 
 
 def _png(picture: U8) -> bytes:
-    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     assert done
     return bytes(data.tobytes())
 

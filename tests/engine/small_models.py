@@ -208,3 +208,17 @@ def save(model: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path
     path = folder / name
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def luma_matte(*, width: int = 64, height: int = 48, gain: float = 12.0) -> onnx.ModelProto:
+    """Bright is product: layers of averages and a steep sigmoid, so that mattes are decided and INT8 is harmless."""
+    m = Maker(10)
+    spread = m.random.uniform(0.8, 1.2, (16, 1, 1, 1))
+    first = np.tile(np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1) / 9, (16, 1, 3, 3)) * spread
+    x = m.relu(m.node("Conv", ["image", m.weight(first)], pads=[1] * 4))
+    second = np.full((16, 16, 3, 3), 1 / (16 * 9)) * m.random.uniform(0.8, 1.2, (16, 16, 1, 1))
+    x = m.relu(m.node("Conv", [x, m.weight(second)], pads=[1] * 4))
+    x = m.relu(m.node("Conv", [x, m.weight(second)], pads=[1] * 4))
+    last = np.full((1, 16, 1, 1), gain / 16)
+    m.node("Sigmoid", [m.node("Conv", [x, m.weight(last), m.weight([-0.5 * gain])])], to="alpha")
+    return m.model({"image": (1, 3, height, width)}, {"alpha": (1, 1, height, width)})
