@@ -136,7 +136,7 @@ def rack(rng: np.random.Generator, width: int, height: int) -> F32:
         x = -rng.uniform(0, 0.1) * width
         while x < width:
             w, h = max(3, int(width * rng.uniform(0.03, 0.11))), max(4, int(room * rng.uniform(0.5, 0.88)))
-            face = textures.muted(f32(draw_design(rng, "train").face(w, h)) / 255, grey)
+            face = textures.muted(f32(draw_design(rng, "train").face(w, h) / 255), grey)
             side = 1 - 0.35 * np.abs(np.linspace(-1, 1, w)) ** 3  # round or dark at the sides
             face = f32(face * side[None, :, None])
             for _ in range(int(rng.integers(1, 6))):
