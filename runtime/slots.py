@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import msgspec
 import numpy as np
@@ -107,7 +107,7 @@ class Slot:
     source: Planes
     composite: Planes
     alpha: NDArray[np.uint8] | None  # uint8[H, W]
-    arrays: dict[str, NDArray[np.generic]]
+    arrays: dict[str, NDArray[Any]]
     _state: SlotState = field(default=SlotState.FREE, init=False)
 
     @property
@@ -171,7 +171,7 @@ class SlotPool:
             )
             for index in range(depth)
         )
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._in = self._out = self._dropped = self._in_flight = self._peak = 0
 
     @property
@@ -187,7 +187,7 @@ class SlotPool:
         Raises:
             InternalError: the move is not in the diagram at the top of this file.
         """
-        with self._changed:
+        with self._lock:
             before = slot._state
             if (before, to) not in _MOVES or (dropped and (to is not SlotState.FREE or before is SlotState.FILLING)):
                 raise InternalError(
@@ -203,35 +203,24 @@ class SlotPool:
                 self._in += 1
                 self._in_flight += 1
                 self._peak = max(self._peak, self._in_flight)
-            elif to is SlotState.FREE:
-                if before in _IN_FLIGHT:
-                    self._in_flight -= 1
-                    if before is SlotState.DONE and not dropped:
-                        self._out += 1
-                    else:
-                        self._dropped += 1
-                self._changed.notify_all()
-
-    def wait_free(self, timeout_s: float) -> Slot | None:
-        """Return a FREE slot, lowest index first (its memory is the likeliest to be in the cache), or None in time.
-
-        The slot stays FREE until someone moves it, so only one thread may look for slots to offer.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._find(SlotState.FREE) is not None, timeout_s)
-            return self._find(SlotState.FREE)
+            elif to is SlotState.FREE and before in _IN_FLIGHT:
+                self._in_flight -= 1
+                if before is SlotState.DONE and not dropped:
+                    self._out += 1
+                else:
+                    self._dropped += 1
 
     def add_dropped(self, n: int) -> None:
         """Count `n` frames that the source lost before they got a slot: they came in and were dropped."""
         if n < 0:
             raise InternalError("a negative number of frames", remedy="Report this with the command that was run.", n=n)
-        with self._changed:
+        with self._lock:
             self._in += n
             self._dropped += n
 
     def counts(self) -> Counts:
         """Take a consistent snapshot."""
-        with self._changed:
+        with self._lock:
             return Counts(self._in, self._out, self._dropped, self._in_flight, self._peak)
 
     def close(self) -> None:
@@ -244,9 +233,6 @@ class SlotPool:
             self._fd = -1
             self.slots = ()
             del self._memory
-
-    def _find(self, state: SlotState) -> Slot | None:
-        return next((slot for slot in self.slots if slot._state is state), None)
 
     def _array(self, start: int, spec: ArraySpec) -> NDArray[np.generic]:
         count = int(np.prod(spec.shape, dtype=np.int64))

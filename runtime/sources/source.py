@@ -89,6 +89,7 @@ class Source:
             self._child.close(kill=True)
             raise
         self._stall_s = self._stall_limit()
+        self._time_base = self.info.time_base  # a Fraction costs more to make than the rest of a frame's message
         self._opening_until = None
 
     def start(self, pool: SlotPool) -> None:
@@ -169,7 +170,7 @@ class Source:
             index = self._base + message.index
             self._next = index + 1
             self._last = (message.pts, message.available_ns)
-            time_ = Timestamp(message.pts, self.info.time_base, message.available_ns)
+            time_ = Timestamp(message.pts, self._time_base, message.available_ns)
             skipped, self._owed = message.skipped + self._owed, 0
             return Filled(message.slot, index, time_, skipped)
         if isinstance(message, Say):

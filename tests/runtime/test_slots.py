@@ -79,12 +79,6 @@ class PoolRounds(RuleBasedStateMachine):
         assert counts.in_flight == in_flight <= counts.peak_in_flight <= len(self.states)
         assert [slot.state for slot in self.pool.slots] == self.states
 
-    @invariant()
-    def a_free_slot_is_found_exactly_when_there_is_one(self) -> None:
-        slot = self.pool.wait_free(0)
-        assert (slot is None) == (S.FREE not in self.states)
-        assert slot is None or slot.index == self.states.index(S.FREE)
-
     def teardown(self) -> None:
         if hasattr(self, "pool"):
             self.pool.close()
@@ -185,18 +179,6 @@ def test_memory_has_no_name_that_a_killed_process_could_leave_behind() -> None:
     assert ran.returncode == -9, ran.stderr
     assert ran.stdout.strip() == "/memfd:cutline-slots (deleted)"
     assert not [path for path in Path("/dev/shm").iterdir() if "cutline" in path.name]
-
-
-def test_wait_free_wakes_when_a_slot_comes_back() -> None:
-    pool = make(depth=1)
-    slot = pool.slots[0]
-    pool.move(slot, S.FILLING)
-    assert pool.wait_free(0.01) is None
-    timer = threading.Timer(0.05, pool.move, (slot, S.FREE))
-    timer.start()
-    assert pool.wait_free(30) is slot
-    timer.join()
-    pool.close()
 
 
 def test_close_works_twice_and_leaves_views_valid_but_no_descriptor() -> None:
