@@ -6,6 +6,8 @@ child -> parent    Opened or Failed (once), then Fill and Say, at last Over or F
 
 from __future__ import annotations
 
+import math
+import select
 import socket
 import struct
 from collections import deque
@@ -162,11 +164,9 @@ class Channel(Generic[_Out, _In]):
         self._encoder = msgspec.msgpack.Encoder()
         self._bytes = bytearray()
         self._fds: deque[int] = deque()
+        self._poll = select.poll()
+        self._poll.register(end.fileno(), select.POLLIN)
         self.closed_by_peer = False
-
-    def fileno(self) -> int:
-        """For poll()."""
-        return self._socket.fileno()
 
     def send(self, message: _Out, fds: Sequence[int] = ()) -> bool:
         """Send one message; False when nobody is there any more."""
@@ -181,9 +181,11 @@ class Channel(Generic[_Out, _In]):
             return False
         return True
 
-    def receive(self) -> _In | None:
-        """Return the next message that has fully arrived; None when there is none yet, or never (closed_by_peer)."""
+    def receive(self, timeout_s: float = 0.0) -> _In | None:
+        """Return the next message, or None when none has fully arrived in time, or none ever will (closed_by_peer)."""
         message = self._next()
+        if message is None and timeout_s > 0 and not self.closed_by_peer:
+            self._poll.poll(None if timeout_s == math.inf else timeout_s * 1000)
         while message is None and not self.closed_by_peer and self._read():
             message = self._next()
         return message

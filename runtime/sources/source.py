@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from collections import deque
@@ -151,7 +150,7 @@ class Source:
             with self._lock:
                 self._child = self._spawn()
             return None
-        message = self._receive(min(timeout_s, self._patience_s(now)))
+        message = self._child.channel.receive(min(timeout_s, self._patience_s(now)))
         if message is not None:
             return self._handle(message)
         if self._child.channel.closed_by_peer:
@@ -251,7 +250,7 @@ class Source:
     def _await_opened(self) -> SourceInfo:
         while True:
             now = time.monotonic()
-            message = self._receive(self._patience_s(now))
+            message = self._child.channel.receive(self._patience_s(now))
             if isinstance(message, Opened):
                 return message.info
             if isinstance(message, Say):
@@ -262,16 +261,6 @@ class Source:
                 raise self._child.obituary()
             elif self._patience_s(time.monotonic()) <= 0:
                 raise self._stalled()
-
-    def _receive(self, timeout_s: float) -> FromChild | None:
-        channel = self._child.channel
-        message = channel.receive()
-        if message is None and timeout_s > 0 and not channel.closed_by_peer:
-            poll = select.poll()
-            poll.register(channel.fileno(), select.POLLIN)
-            if poll.poll(None if timeout_s == NEVER else timeout_s * 1000):
-                message = channel.receive()
-        return message
 
     def _patience_s(self, now: float) -> float:
         """How long from now the process may stay silent."""

@@ -5,10 +5,10 @@ descriptors: socket, lifeline, log pipe.
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -64,8 +64,6 @@ class Worker:
     def __init__(self, channel: Channel[FromChild, ToChild], log: LogTail) -> None:
         self._channel = channel
         self._log = log
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
         self._slots: list[Planes] | None = None
         self._offered: deque[int] = deque()
         self._index = 0  # of the next frame, counted from Start
@@ -236,8 +234,10 @@ class Worker:
         while (left_ns := due_ns - time.monotonic_ns()) > 0:
             if left_ns < 2_000_000:  # poll() counts in whole milliseconds
                 time.sleep(left_ns / 1e9)
-            elif self._poll.poll((left_ns - 1_000_000) // 1_000_000):
-                self._take_messages()
+            elif (message := self._channel.receive(left_ns / 1e9 - 0.001)) is not None:
+                self._handle(message)
+            elif self._channel.closed_by_peer:
+                raise _Closing
 
     def _take_messages(self) -> None:
         while (message := self._channel.receive()) is not None:
@@ -246,10 +246,9 @@ class Worker:
             raise _Closing
 
     def _wait(self) -> ToChild:
-        while (message := self._channel.receive()) is None:
+        while (message := self._channel.receive(math.inf)) is None:
             if self._channel.closed_by_peer:
                 raise _Closing
-            self._poll.poll()
         return message
 
     def _handle(self, message: ToChild) -> None:
