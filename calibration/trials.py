@@ -26,7 +26,7 @@ class MatteError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mad: float  # mean absolute difference over all frames
     worst_mad: float  # of the worst frame
     worst_frame: int  # its place in the set
-    iou_loss: float  # 1 - intersection over union of alpha > 0.5, mean over frames; 0 where both are empty
+    iou_loss: float  # 1 - intersection over union of alpha > 0.5, over all frames together; 0 where nothing is solid
 
 
 def matte_error(results: Sequence[F32], reference: Sequence[F32]) -> MatteError:
@@ -46,15 +46,11 @@ def matte_error(results: Sequence[F32], reference: Sequence[F32]) -> MatteError:
         )
     mads = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in zip(results, reference, strict=True)]
     worst = int(np.argmax(mads))
-    losses = [_iou_loss(a > 0.5, b > 0.5) for a, b in zip(results, reference, strict=True)]
-    return MatteError(
-        mad=float(np.mean(mads)), worst_mad=mads[worst], worst_frame=worst, iou_loss=float(np.mean(losses))
-    )
-
-
-def _iou_loss(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    union = int(np.count_nonzero(one | other))
-    return 1.0 - int(np.count_nonzero(one & other)) / union if union else 0.0
+    solid = [(a > 0.5, b > 0.5) for a, b in zip(results, reference, strict=True)]
+    union = sum(int(np.count_nonzero(a | b)) for a, b in solid)
+    shared = sum(int(np.count_nonzero(a & b)) for a, b in solid)
+    iou_loss = 1.0 - shared / union if union else 0.0
+    return MatteError(mad=float(np.mean(mads)), worst_mad=mads[worst], worst_frame=worst, iou_loss=iou_loss)
 
 
 class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
