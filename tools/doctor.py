@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cutline.runtime.errors import CutlineError
@@ -42,7 +43,8 @@ def examine(*, as_json: bool) -> int:
     table = Table(box=None, pad_edge=False, show_header=False)
     marks = {"ok": "[green]ok[/]", "optional": "[yellow]absent[/]", "problem": "[red]problem[/]"}
     for f in found:
-        table.add_row(f.subject, marks[f.state], f.seen + (f"\n→ {f.remedy}" if f.remedy else ""))
+        told = f.seen + (f"\n→ {f.remedy}" if f.remedy else "")
+        table.add_row(f.subject, marks[f.state], escape(told))  # 'cutline[cuda]' is no markup
     console = Console(highlight=False)
     console.print(table)
     console.print(

@@ -178,6 +178,13 @@ def test_doctor_speaks_json() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_doctor_shows_remedies_to_the_letter() -> None:
+    shown = cutline("doctor").stdout
+    for finding in json.loads(cutline("doctor", "--json").stdout)["findings"]:
+        for word in finding["remedy"].split():
+            assert word in shown
+
+
 def test_debug_shows_the_traceback() -> None:
     done = cutline("--debug", "run", "missing.mp4")
     assert done.returncode == 66
