@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,5 +160,6 @@ def test_a_disk_that_fails_while_it_is_pushed_to_is_told(tmp_path: Path, monkeyp
 
 
 def write_on(file: PartFile) -> None:
-    while True:
+    for _ in range(500):
         file.write(b"more")
+        time.sleep(0.01)
