@@ -37,6 +37,7 @@ class CaseOptions:
     height: int = 288
     products: Path | None = None
     scenes: Path | None = None
+    decoys: bool = True  # also goods that are part of the empty scene, which only a plate can tell from the others
 
     def __post_init__(self) -> None:
         if self.shots < 1:
@@ -52,7 +53,8 @@ def held_out_cases(options: CaseOptions) -> Iterator[Case]:
         NoInputError: a folder is missing.
         BadInputError: a folder holds nothing usable.
     """
-    sampler = Sampler(options.width, options.height, "test", products=options.products, scenes=options.scenes)
+    folders = {"products": options.products, "scenes": options.scenes}
+    sampler = Sampler(options.width, options.height, "test", **folders, decoys=options.decoys)
     names = [name for name in SCENES if name != "packshots"]
     staged = options.shots // 2 if names else 0
     for number in range(options.shots - staged):

@@ -52,6 +52,7 @@ def evaluate_model(options: EvalOptions, console: Console) -> Evaluation:
         height=frame.height,
         products=options.products,
         scenes=options.scenes,
+        decoys=matter.contract.plate is not None,
     )
     sheet = WorstSheet()
     found = evaluate(matter, held_out_cases(cases), seen=sheet.add)

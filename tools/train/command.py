@@ -109,6 +109,7 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     feed_options = FeedOptions(
         products=options.products,
         scenes=options.scenes,
+        decoys=network.shape.plate,
         width=options.width,
         height=options.height,
         seed=options.seed,

@@ -56,6 +56,7 @@ class FeedOptions:
 
     products: Path | None = None
     scenes: Path | None = None
+    decoys: bool = True  # goods that are part of the empty scene: only a plate can tell them from those that are wanted
     width: int = 512  # of a stored composite, pixels
     height: int = 288
     seed: int = 0
@@ -158,7 +159,8 @@ def composite_maker(options: FeedOptions) -> Maker:
         NoInputError: a folder is missing.
         BadInputError: a folder holds nothing usable.
     """
-    sampler = Sampler(options.width, options.height, "train", products=options.products, scenes=options.scenes)
+    folders = {"products": options.products, "scenes": options.scenes}
+    sampler = Sampler(options.width, options.height, "train", **folders, decoys=options.decoys)
     first = options.seed << 32
 
     @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cutline.runtime.errors import InternalError, NoInputError
+from cutline.tools.train import data
 from cutline.tools.train.augment import AugmentOptions
 from cutline.tools.train.data import Feed, FeedOptions
 
@@ -61,3 +62,11 @@ def test_dead_makers_are_an_error_and_no_endless_wait() -> None:
 def test_a_missing_folder_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(NoInputError):
         Feed(FeedOptions(products=tmp_path / "none"))
+
+
+@pytest.mark.parametrize("decoys", [True, False])
+def test_only_who_sees_the_plate_learns_from_decoys(monkeypatch: pytest.MonkeyPatch, decoys: bool) -> None:
+    asked = []
+    monkeypatch.setattr(data, "Sampler", lambda *_, **more: asked.append(more["decoys"]))
+    data.composite_maker(replace(OPTIONS, decoys=decoys))
+    assert asked == [decoys]

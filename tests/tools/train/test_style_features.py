@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cutline.runtime.errors import BadInputError, NoInputError
-from cutline.tools.train.style_features import RandomBank, Vgg, gram, gram_distance, gram_loss, load_vgg
+from cutline.tools.train.style_features import RandomBank, StyleTargets, Vgg, gram, gram_distance, load_vgg
 
 
 @pytest.fixture
@@ -38,7 +38,18 @@ def test_a_style_is_at_no_distance_from_itself_and_a_mirror_image_is_far_nearer_
     assert gram_distance(bank, style, style) == 0
     assert gram_distance(bank, style.roll(7, 3), style) < 0.1
     assert gram_distance(bank, torch.full_like(style, 0.2), style) > 0.5
-    assert float(gram_loss(*([gram(m)[0] for m in bank(style)] for _ in range(2)))) == 0
+
+
+def test_dark_pictures_get_the_dark_parts_of_the_style_as_their_target() -> None:
+    slope = torch.linspace(0, 1, 128)[None, None, None].expand(1, 3, 96, 128).contiguous()
+    targets = StyleTargets(RandomBank(slope), slope, width=40, height=40)
+    dark, bright = torch.full((1, 3, 40, 40), 0.1), torch.full((1, 3, 40, 40), 0.9)
+    targets.learn_tones(torch.cat([dark, torch.full_like(dark, 0.5), bright]))
+    bank = RandomBank(slope)
+    wanted = {name: targets.mean_for(picture)[0] for name, picture in (("dark", dark), ("bright", bright))}
+    low, high = (gram(bank(slope[..., at : at + 40])[0])[0] for at in (10, 80))
+    assert float((wanted["dark"] - low).norm()) < float((wanted["dark"] - high).norm())
+    assert float((wanted["bright"] - high).norm()) < float((wanted["bright"] - low).norm())
 
 
 def test_the_same_seed_draws_the_same_filters(style: torch.Tensor) -> None:
