@@ -57,7 +57,6 @@ class Converter:
         self._turn: Turn = ()
         self._look: Look | None = None
         self._graph: Graph | None = None
-        self._first_size: tuple[int, int] | None = None
 
     @property
     def format(self) -> FrameFormat:
@@ -124,13 +123,14 @@ class Converter:
             self._graph = _build(look, upright, target, crop=self._crop, deinterlace=self._deinterlace)
 
     def _tell(self, upright: tuple[int, int]) -> None:
-        if self._first_size is None:
-            self._first_size = upright
-            if self._aspect != 1 and not self._given:
-                self._report("square", f"pixels are not square; scaled to {upright[0]}x{upright[1]}")
-        elif upright != self._first_size and not self._given:
-            first = f"{self._first_size[0]}x{self._first_size[1]}"
-            self._report("resized", f"the picture became {upright[0]}x{upright[1]}; scaled to {first}, the first size")
+        if self._crop:
+            return  # a background: any size will do
+        size = (self.format.width, self.format.height)
+        if upright != size:
+            now, first = f"{upright[0]}x{upright[1]}", f"{size[0]}x{size[1]}"
+            self._report("resized", f"the picture became {now}; scaled to {first}, the first size")
+        elif self._aspect != 1 and not self._given:
+            self._report("square", f"pixels are not square; scaled to {upright[0]}x{upright[1]}")
 
     @staticmethod
     def _pull(graph: Graph) -> list[av.VideoFrame]:

@@ -18,6 +18,7 @@ import msgspec
 
 from cutline.runtime import errors
 from cutline.runtime.errors import CutlineError, InternalError
+from cutline.runtime.frame import Colour, FrameFormat, Matrix
 from cutline.runtime.slots import SlotLayout
 from cutline.runtime.sources.records import Policy, SourceInfo
 
@@ -51,6 +52,11 @@ class Target(msgspec.Struct, frozen=True):
     matrix: str
     full_range: bool
     crop: bool  # True: centre-crop to the shape first; False: scale each axis on its own
+
+    @property
+    def format(self) -> FrameFormat:
+        """The size and colour meant."""
+        return FrameFormat(width=self.width, height=self.height, colour=Colour(Matrix(self.matrix), self.full_range))
 
 
 class Resume(msgspec.Struct, frozen=True):

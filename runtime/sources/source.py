@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, final
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
-from cutline.runtime.frame import Timestamp
+from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.slots import Slot, SlotPool, SlotState
 from cutline.runtime.sources.address import Address, Kind, Redactor
 from cutline.runtime.sources.child import Child
@@ -79,7 +79,7 @@ class Source:
         self._wait_s = FIRST_WAIT_S
         self._retry_at: float | None = None
         self._opening_until: float | None = None
-        self._target = _target(options)
+        self._target = None if options.scale_to is None else _target(options.scale_to, crop=True)
         self._open_s, self._stall_s = self._open_limit(), NEVER
         self._child = self._spawn()
         try:
@@ -88,6 +88,8 @@ class Source:
             self._child.close(kill=True)
             raise
         self._stall_s = self._stall_limit()
+        if self._target is None:
+            self._target = _target(self.info.format, crop=False)  # for the connections after this one
         self._time_base = self.info.time_base  # a Fraction costs more to make than the rest of a frame's message
         self._opening_until = None
 
@@ -175,7 +177,7 @@ class Source:
         if isinstance(message, Say):
             return Notice(message.text, message.kind)
         if isinstance(message, Opened):
-            return self._reopened()
+            return self._reopened(message.info)
         if isinstance(message, Failed):
             return self._broke(message.rebuild(), message.skipped)
         if self.info.live and not self._limit_reached():
@@ -198,8 +200,10 @@ class Source:
             return None
         return Notice(f"{self.name}: {error.what}; reconnecting in {wait_s:.1f} s", "reconnecting")
 
-    def _reopened(self) -> Notice:
-        """Hand the slots to the new process."""
+    def _reopened(self, info: SourceInfo) -> Notice:
+        """Hand the slots to the new process, which must fill them as the first one did."""
+        if info.format != self.info.format or info.tick != self.info.tick:
+            raise InternalError("a source came back in another format", remedy="Report this.", input=self.name)
         with self._lock:
             self._opening_until = None
             self._base = self._next
@@ -297,8 +301,5 @@ class Source:
         return limit is not None and self._next >= limit
 
 
-def _target(options: SourceOptions) -> Target | None:
-    wanted = options.scale_to
-    if wanted is None:
-        return None
-    return Target(wanted.width, wanted.height, wanted.colour.matrix.value, wanted.colour.full_range, crop=True)
+def _target(wanted: FrameFormat, *, crop: bool) -> Target:
+    return Target(wanted.width, wanted.height, wanted.colour.matrix.value, wanted.colour.full_range, crop)

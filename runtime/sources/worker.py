@@ -23,7 +23,7 @@ import av
 import av.logging
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError
-from cutline.runtime.frame import Colour, FrameFormat, Matrix, Planes
+from cutline.runtime.frame import Planes
 from cutline.runtime.slots import view_planes
 from cutline.runtime.sources.address import Address, Kind, Redactor
 from cutline.runtime.sources.clock import Clock, Pace
@@ -114,13 +114,7 @@ class Worker:
             target = request.target
             converter = Converter(
                 decoder=traits.decoder,
-                target=None
-                if target is None
-                else FrameFormat(
-                    width=target.width,
-                    height=target.height,
-                    colour=Colour(Matrix(target.matrix), target.full_range),
-                ),
+                target=target.format if target is not None else None,
                 crop=target is not None and target.crop,
                 pixel_aspect=traits.pixel_aspect,
                 report=self._say,
@@ -157,21 +151,18 @@ class Worker:
                 given += 1
                 self._sleep_until(available_ns)
             self._hand_out(frame, available_ns, wait=not latest, paced=paced)
+        self._check_the_end(reader, opened=opened)
+
+    def _check_the_end(self, reader: Reader, *, opened: bool) -> None:
+        name = self._redactor.name
         if not opened:
-            raise BadInputError(
-                "not one frame could be decoded",
-                remedy="Give a video or picture file.",
-                input=self._redactor.name,
-                **({"log": self._log.last} if self._log.last else {}),
-            )
+            log = {"log": self._log.last} if self._log.last else {}
+            what = "not one frame could be decoded"
+            raise BadInputError(what, remedy="Give a video or picture file.", input=name, **log)
         if reader.broken is not None:
             self._say("truncated", f"the input is truncated: {reader.broken}")
-            raise BadInputError(
-                "the input is truncated; every frame before the break was used",
-                remedy="Get the whole file.",
-                input=self._redactor.name,
-                reason=reader.broken,
-            )
+            what = "the input is truncated; every frame before the break was used"
+            raise BadInputError(what, remedy="Get the whole file.", input=name, reason=reader.broken)
 
     def _frames(
         self, request: Open, reader: Reader, converter: Converter, clock: Clock, address: Address

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from cutline.runtime.errors import BadInputError, NoInputError
 from cutline.runtime.slots import SlotPool
 from cutline.runtime.sources import End, Filled, Notice, Source, SourceOptions
 
-from .conftest import Clips, open_pool, recycle
+from .conftest import Clips, open_pool, plane_view, recycle
 from .feeds import Feed, HttpFeed, RtspFeed, SilentFeed
 
 QUICK = SourceOptions(stall_timeout_s=1.0, open_timeout_s=20)
@@ -90,6 +91,14 @@ def watch() -> Iterator[Callable[[str, SourceOptions], Watch]]:
 Opener = Callable[..., Watch]
 
 
+def white_edges(_: int, frame: av.VideoFrame) -> None:
+    """Black with a white stripe at the left and right edge."""
+    for plane, value in zip(frame.planes, (16, 128, 128), strict=True):
+        plane_view(plane)[:] = value
+    plane_view(frame.planes[0])[:, :16] = 235
+    plane_view(frame.planes[0])[:, -16:] = 235
+
+
 def children() -> set[int]:
     """Processes that this one has, dead ones that nobody buried included."""
     found = set()
@@ -154,9 +163,19 @@ def test_a_camera_that_comes_back_with_another_size_keeps_the_first(clips: Clips
         feed.drop_after = 60_000
         seen = watch(feed.uri)
         first = seen.source.info
-        feed.clip = clips.make("larger.ts", size=(128, 96), frames=50, options={"g": "5"})
+        feed.clip = clips.make("larger.ts", size=(128, 96), frames=50, options={"g": "5"}, paint=white_edges)
         seen.reconnect()
         assert seen.source.info == first
+        assert seen.count("resized") >= 1
+        for slot in seen.pool.slots:
+            slot.source.y[:] = 0
+        seen.frames(6)
+        pictures = [slot.source.y.copy() for slot in seen.pool.slots if slot.source.y.any()]
+        assert pictures
+        for luma in pictures:  # scaled, not cut: both edges are there
+            assert luma[24, 1] > 200
+            assert luma[24, 62] > 200
+            assert luma[24, 32] < 30
         seen.assert_in_order()
 
 
