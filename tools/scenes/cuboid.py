@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import final
 
 import cv2
@@ -26,14 +25,6 @@ _FACES = {  # name: corners (top left, top right, bottom right, bottom left) in 
     "top": ((-1, -1, -1), (1, -1, -1), (1, -1, 1), (-1, -1, 1)),
     "bottom": ((-1, 1, 1), (1, 1, 1), (1, 1, -1), (-1, 1, -1)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Gable:
-    """The folded roof of a milk carton: its height as a share of the whole, and the colour of its screw cap."""
-
-    height: float
-    cap: F32 | None
 
 
 def coverage(corners: F32, width: int, height: int) -> F32:
@@ -61,7 +52,7 @@ class Cuboid:
         tags: Sequence[str],
         tilt: float,
         gloss: float,
-        gable: Gable | None = None,
+        gable: float = 0.0,
     ) -> None:
         """Describe it.
 
@@ -70,6 +61,7 @@ class Cuboid:
             faces: picture of each side, uint8[h, w, 3], by the names front, back, left, right, top, bottom.
             tilt: angle from which one looks down on it, radians.
             gloss: strength of the mirrored lamp.
+            gable: height of a folded roof, as milk cartons have it; 0 for a flat top.
         """
         self.tags, self.tilt = frozenset(tags), tilt
         self._size, self._faces, self._gloss, self._gable = size, faces, gloss, gable
@@ -90,7 +82,7 @@ class Cuboid:
         columns, rows = int(np.ceil((high[0] - low[0]) * scale)) + 1, int(np.ceil(height)) + 1
         rgb = np.zeros((rows, columns, 3), np.float32)
         alpha = np.zeros((rows, columns), np.float32)
-        for _, picture, seen, normal in sorted(quads, key=lambda quad: quad[0] == "cap"):
+        for _, picture, seen, normal in quads:
             points = ((seen - low) * scale).astype(np.float32)
             self._face(rgb, alpha, picture, points, normal, lamps)
         spread, weight = cv2.blur(rgb, (3, 3)), cv2.blur(alpha, (3, 3))[..., None]
@@ -106,10 +98,10 @@ class Cuboid:
         width, depth = self._size
         half = np.array([width / 2, 0.5, depth / 2], np.float32)
         quads = [(name, self._faces[name], np.array(unit, np.float32) * half) for name, unit in _FACES.items()]
-        if self._gable is None:
+        if self._gable == 0:
             return quads
-        eaves = -0.5 + self._gable.height
-        ridge, fin = -0.5 + 0.25 * self._gable.height, -0.5
+        eaves = -0.5 + self._gable
+        ridge, fin = -0.5 + 0.25 * self._gable, -0.5
         folded = []
         for name, picture, corners in quads:
             if name == "top":
@@ -191,7 +183,7 @@ def _box(
     pixels: int,
     size: tuple[float, float],
     *,
-    gable: Gable | None = None,
+    gable: float = 0.0,
     tilt: float = 0.5,
 ) -> Cuboid:
     """A printed box of one brand."""
@@ -238,7 +230,7 @@ def parcel(rng: np.random.Generator, split: Split, pixels: int) -> Cuboid:
 def milk_carton(rng: np.random.Generator, split: Split, pixels: int) -> Cuboid:
     """A carton with a folded roof."""
     size = rng.uniform(0.32, 0.42)
-    return _box(rng, split, pixels, (size, size), gable=Gable(rng.uniform(0.18, 0.26), None), tilt=0.25)
+    return _box(rng, split, pixels, (size, size), gable=float(rng.uniform(0.18, 0.26)), tilt=0.25)
 
 
 def book(rng: np.random.Generator, split: Split, pixels: int) -> Cuboid:

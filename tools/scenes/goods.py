@@ -25,6 +25,11 @@ class Good(Protocol):
     @property
     def tags(self) -> frozenset[str]: ...
 
+    @property
+    def width(self) -> float:
+        """Greatest width, in its own heights."""
+        ...
+
     def view(self, yaw: float, height: float, lamps: Lamps) -> Sprite:
         """Draw it turned by `yaw` radians about its vertical axis, `height` pixels high."""
         ...

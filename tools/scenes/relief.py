@@ -55,10 +55,9 @@ class Relief:
         self.heights: F32 = np.full((height, width), -1e3, np.float32)
         self.inner: F32 = np.full((height, width), -1e3, np.float32)
 
-    def add(self, capsules: Sequence[Capsule], blend: float) -> F32:
-        """Join capsules to the shape, melting into it over about `blend` pixels; return their own coverage, 0..1."""
+    def add(self, capsules: Sequence[Capsule], blend: float) -> None:
+        """Join capsules to the shape, melting into it over about `blend` pixels."""
         rows, columns = self.heights.shape
-        own: F32 = np.full((rows, columns), -1e3, np.float32)
         for part in capsules:
             reach = max(part.r0, part.r1) + blend + 2
             left, right = int(min(part.x0, part.x1) - reach), int(max(part.x0, part.x1) + reach) + 1
@@ -68,11 +67,8 @@ class Relief:
                 continue
             window = (slice(top, bottom), slice(left, right))
             inner, surface = _capsule(part, left, top, right, bottom)
-            own[window] = np.maximum(own[window], inner)
             self.inner[window] = _melt(self.inner[window], inner, blend)
             self.heights[window] = _melt(self.heights[window], surface, blend)
-        covered: F32 = np.clip(own + 0.5, 0, 1)
-        return covered
 
     @property
     def coverage(self) -> F32:

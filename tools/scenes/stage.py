@@ -102,8 +102,7 @@ class Stage(ABC):
             rng = self.rng("prop", number)
             pixels = self.height * share
             good = draw_good(rng, self.split, int(pixels))
-            broad = float(getattr(good, "width"))  # noqa: B009
-            pixels *= min(1.0, 0.9 / broad)
+            pixels *= min(1.0, 0.9 / good.width)
             if len(self._props) > 12:
                 self._props.pop(next(iter(self._props)))
             self._props[number] = Prop(good, self.lamps, pixels)
