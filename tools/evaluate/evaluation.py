@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.runtime.errors import BadInputError
+from cutline.runtime.kernels.post import PostOptions
+from cutline.runtime.kernels.reference import steady
 from cutline.tools.evaluate import metrics
 from cutline.tools.evaluate.cases import CATEGORIES, Case, category_mask
 
@@ -19,9 +21,11 @@ __all__ = ["Evaluation", "FrameFigures", "Judge", "Mattes", "evaluate", "static_
 
 F32 = NDArray[np.float32]
 _BACKDROP = np.array([0.16, 0.55, 0.35], np.float32)  # R, G, B of the composite that PSNR and SSIM are taken of
-_STATIC_CASES = 16
-_STATIC_FRAMES = 6
+_STATIC_CASES = 12
+_STATIC_FRAMES = 10
+_SETTLED = 5  # frames after which the temporal filter has forgotten that it had a first frame
 _STATIC_NOISE = 3.0  # levels of 255
+_LUMA = np.array([0.2126, 0.7152, 0.0722])  # of R'G'B', BT.709
 
 
 class Mattes(Protocol):
@@ -50,13 +54,18 @@ class FrameFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of one network: means over shots; `flicker` is dtSSD x 100 of still goods under noise."""
+    """The figures of one network: means over shots.
+
+    `flicker` is dtSSD x 100 of still goods under noise behind the runtime's temporal filter at its default strength,
+    `raw_flicker` the same of the network alone.
+    """
 
     model: str
     shots: int
     overall: dict[str, float]
     categories: dict[str, dict[str, float]]
     flicker: float
+    raw_flicker: float
     frames: tuple[FrameFigures, ...]
 
 
@@ -118,7 +127,7 @@ def evaluate(
     Raises:
         BadInputError: there are no cases, or the network gives NaN.
     """
-    judge, frames, flickers = Judge(), list[FrameFigures](), list[float]()
+    judge, frames, flickers = Judge(), list[FrameFigures](), list[tuple[float, float]]()
     for case in cases:
         alpha = _fitting(matter.matte(case.shot.rgb, case.shot.plate), case)
         frames.append(judge.figures(case, alpha))
@@ -135,21 +144,30 @@ def evaluate(
         shots=len(frames),
         overall=overall,
         categories={c: figures for c, figures in categories.items() if figures},
-        flicker=float(np.mean(flickers)) if flickers else 0.0,
+        flicker=float(np.mean([filtered for _, filtered in flickers])) if flickers else 0.0,
+        raw_flicker=float(np.mean([raw for raw, _ in flickers])) if flickers else 0.0,
         frames=tuple(frames),
     )
 
 
-def static_flicker(matter: Mattes, case: Case, *, seed: int) -> float:
-    """DtSSD x 100 of a shot that stands still, under fresh noise of three levels in every frame."""
-    random = np.random.default_rng([seed, 77])
-    mattes = []
+def static_flicker(matter: Mattes, case: Case, *, seed: int) -> tuple[float, float]:
+    """DtSSD x 100 of a shot that stands still, under fresh noise of three levels in every frame.
+
+    Returns:
+        that of the network alone, and that behind the runtime's temporal filter.
+    """
+    random, strength = np.random.default_rng([seed, 77]), PostOptions().temporal
+    raw, filtered = [], []
+    past: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     for _ in range(_STATIC_FRAMES):
         noise = random.standard_normal(case.shot.rgb.shape, np.float32) * np.float32(_STATIC_NOISE)
         noisy = np.clip(np.rint(case.shot.rgb + noise), 0, 255).astype(np.uint8)
-        mattes.append(_fitting(matter.matte(noisy, case.shot.plate), case))
-    stack = np.stack(mattes)
-    return 100 * metrics.dtssd(stack, np.zeros_like(stack))
+        matte = _fitting(matter.matte(noisy, case.shot.plate), case)
+        past = steady(matte.astype(np.float64), noisy @ _LUMA, past, strength)
+        raw.append(matte)
+        filtered.append(past[0].astype(np.float32))
+    one, two = (100 * metrics.dtssd(s, np.zeros_like(s)) for s in (np.stack(x[_SETTLED:]) for x in (raw, filtered)))
+    return one, two
 
 
 _OVERALL = ("iou", "f1", "sad", "mse", "mad", "grad", "conn", "band_mad", "psnr", "ssim")

@@ -11,6 +11,7 @@ def card(flicker: float = 0.5) -> str:
         overall={"iou": 0.931, "mad": 0.0215, "psnr": 31.25, "shots": 12.0},
         categories={"transparent": {"inside_mad": 0.18, "shots": 3.0}},
         flicker=flicker,
+        raw_flicker=1.5,
         frames=(),
     )
     facts = CardFacts(

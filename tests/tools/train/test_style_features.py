@@ -35,9 +35,9 @@ def test_a_style_is_at_no_distance_from_itself_and_a_mirror_image_is_far_nearer_
     style: torch.Tensor,
 ) -> None:
     bank = RandomBank(style)
-    assert gram_distance(bank, style, style) == 0
-    assert gram_distance(bank, style.roll(7, 3), style) < 0.1
-    assert gram_distance(bank, torch.full_like(style, 0.2), style) > 0.5
+    assert gram_distance(bank, [style], style) == 0
+    assert gram_distance(bank, [style.roll(7, 3)], style) < 0.1
+    assert gram_distance(bank, [torch.full_like(style, 0.2)], style) > 0.5
 
 
 def test_dark_pictures_get_the_dark_parts_of_the_style_as_their_target() -> None:
