@@ -10,7 +10,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from cutline.runtime.contract import ModelContract, Output
+from cutline.calibration.results import result_of
+from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BadInputError, ContractError
 
 __all__ = ["Feed", "OrtRunner", "Runner", "Sequences", "ort_runner", "result_of"]
@@ -85,33 +86,6 @@ def ort_runner(contract: ModelContract, sequences: Sequences, *, threads: int = 
         return results
 
     return run
-
-
-def result_of(contract: ModelContract, outputs: Mapping[str, NDArray[Any]]) -> F32:
-    """What the user sees of one frame: the matte float32[h, w] in 0..1, or a picture float32[3, h, w] in 0..1."""
-    output = contract.primary
-    raw = outputs[output.tensor].astype(np.float32).reshape(output.shape)
-    planes = raw[0] if output.layout == "NCHW" else np.moveaxis(raw[0], -1, 0)
-    if output.meaning == "picture":
-        image = contract.frame
-        spread = [np.array(v, np.float32).reshape(3, 1, 1) for v in (image.mean, image.std)]
-        picture: F32 = np.clip(planes * spread[1] + spread[0], 0.0, 1.0)
-        return picture
-    return _matte(output, planes)
-
-
-def _matte(output: Output, planes: F32) -> F32:
-    if output.meaning == "classes":
-        if output.softmax:
-            grown = np.exp(planes - planes.max(axis=0))
-            planes = grown / grown.sum(axis=0)
-        alpha = planes[list(output.foreground_channels)].sum(axis=0)
-    elif output.meaning == "logits":
-        alpha = np.float32(0.5) * (np.tanh(planes[output.foreground_channels[0]] * np.float32(0.5)) + np.float32(1.0))
-    else:
-        alpha = planes[output.foreground_channels[0]]
-    matte: F32 = np.clip(alpha, 0.0, 1.0)
-    return matte
 
 
 def _with_outputs(model: onnx.ModelProto, extra: Sequence[str]) -> onnx.ModelProto:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from cutline.calibration.runner import Runner
+if TYPE_CHECKING:
+    import onnx
+
+    from cutline.calibration.runner import Runner
 
 __all__ = ["Accuracy", "Gate", "Proof", "compare_mattes", "prove"]
 

@@ -12,11 +12,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cutline.engine.proof_set import ProofSet
 from cutline.runtime.bundle import Bundle, open_bundle
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.manifest import Target
 from cutline.runtime.sessions import EngineOptions, open_engine
+from cutline.tools.accuracy import judge, proof_of
 
 __all__ = ["CHECKS", "Check", "Finding", "describe", "in_words", "inspect_bundle", "verify_bundle"]
 
@@ -125,8 +127,30 @@ def _check_network(bundle: Bundle, target: Target) -> Finding:
     return Finding(subject=subject, result="passed", detail=f"compiles and fits its contract on {with_device}")
 
 
-CHECKS: tuple[Check, ...] = (_check_signature, _check_digests, _check_networks)
-"""What `verify` does, in order. A check of the accuracy that the manifest claims takes its place at the end."""
+def _check_accuracy(bundle: Bundle) -> list[Finding]:
+    """Run every engine that this machine can run over the proof frames that the bundle carries."""
+    proof = proof_of(bundle)
+    if proof is None:
+        return [Finding(subject="accuracy", result="not run", detail="the bundle carries no proof frames")]
+    return [_judged(bundle, target, proof) for target in bundle.manifest.targets]
+
+
+def _judged(bundle: Bundle, target: Target, proof: ProofSet) -> Finding:
+    subject = f"accuracy of {target.kind} {target.precision}" + (f" {target.device}" if target.device else "")
+    if target.kind != "openvino":
+        return Finding(subject=subject, result="not run", detail="this version has no session for it")
+    try:
+        accuracy = judge(bundle, target, proof)
+    except DeviceError as error:
+        if target.precision in ("fp32", "int8"):  # which every CPU can compute
+            raise
+        return Finding(subject=subject, result="not run", detail=error.what)
+    figures = f"alpha MAD {accuracy.alpha_mad:.5f}, budget {proof.budget:g}"
+    return Finding(subject=subject, result="passed", detail=f"{figures}, {accuracy.frames} frames of {proof.source}")
+
+
+CHECKS: tuple[Check, ...] = (_check_signature, _check_digests, _check_networks, _check_accuracy)
+"""What `verify` does, in order."""
 
 
 def _tables(bundle: Bundle) -> Group:

@@ -117,6 +117,7 @@ def test_verify_runs_what_can_run_here_and_says_what_cannot(bundle: Path, capsys
         ("digests", "passed"),
         ("openvino fp32", "passed"),
         ("tensorrt-rtx int8 sm86", "not run"),
+        ("accuracy", "not run"),
     ]
     assert "(machine)" in checks[0]["detail"]
     verify_bundle(str(bundle))
