@@ -20,7 +20,7 @@ from cutline.runtime.sessions import open_engine
 
 __all__ = ["make_demo"]
 
-CLIP: Final = "synthetic://kiosk?seed=7&size=1280x720&frames=300&fps=30"
+CLIP: Final = "synthetic://kiosk?split=test&seed=8&size=1280x720&frames=300&fps=30"  # goods no network was trained on
 SHEET_ROWS: Final = 6
 
 
