@@ -27,13 +27,13 @@ __all__ = ["StyleTrainOptions", "StyleTrainReport", "train_style"]
 
 _SMALLEST = 64  # pixels, of a style image
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_CROP = 1 / 4  # of the network's width and height, learned on at a time
+_CROP = (96, 64)  # pixels, learned on at a time
 _STILLS = ("screen", "grain", "strokes", "none")
-_OTHERS: tuple[Still, float, float] = ("grain", 0.7, 0.2)  # what lies still, weights of content and colour
+_OTHERS: tuple[Still, float, float] = ("grain", 0.7, 0.1)  # what lies still, weights of content and colour
 _MADE_HERE: dict[str, tuple[Still, float, float]] = {
     "ink": ("grain", 0.7, 0.02),
-    "poster": ("screen", 0.7, 0.5),
-    "oil": ("strokes", 0.7, 0.2),
+    "poster": ("screen", 0.7, 0.3),
+    "oil": ("strokes", 0.7, 0.1),
 }
 
 
@@ -48,7 +48,7 @@ class StyleTrainOptions:
     vgg: Path | None = None  # weights of VGG-19: .npz or PyTorch, torchvision's names
     start: str | None = None  # a style to start from: a shipped name, a bundle or an ONNX that this command exported
     steps: int = 2000
-    batch: int = 4
+    batch: int = 8
     rate: float = 4e-3  # highest learning rate
     seed: int = 0
     frames: int = 400  # kept in memory to learn on
@@ -57,7 +57,7 @@ class StyleTrainOptions:
     still: Still | None = None  # what the network may see lie still: screen, grain, strokes or none; by default grain
     style_weight: float = 10.0
     content_weight: float | None = None  # by default 0.7
-    colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.2
+    colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.1
     device: str = "auto"  # cpu, cuda, or auto
 
     def __post_init__(self) -> None:
@@ -135,8 +135,9 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     network = _network(options)
     _settle(options)
     frames = StyleFrames(
-        width=int(options.width * _CROP),
-        height=_crop_height(options.height),
+        width=options.width,
+        height=options.height,
+        crop=_CROP,
         count=options.frames,
         scenes=options.scenes,
         seed=options.seed,
@@ -151,10 +152,6 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     curves = options.output / "curves.png"
     draw_curve(tuple(trainer.losses), curves)
     return _finish(options, trainer.average.cpu().eval(), style, trainer.losses, curves)
-
-
-def _crop_height(height: int) -> int:
-    return max(64, round(height * _CROP / 16 + 0.5) * 16)
 
 
 def _style_image(options: StyleTrainOptions) -> NDArray[np.uint8]:

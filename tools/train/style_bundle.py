@@ -55,8 +55,8 @@ def style_card(facts: StyleFacts, figures: StyleFigures) -> str:
     begun = f", started from `{facts.start}`" if facts.start else ""
     rows = (
         ("content: SSIM of luma, output to input", f"{figures.content_ssim:.3f}"),
-        ("style: Gram distance to the style image, before", f"{figures.style_before:.3f}"),
-        ("style: Gram distance to the style image, after", f"{figures.style_after:.3f}"),
+        ("style: Gram distance of all pictures to the style image, before", f"{figures.style_before:.3f}"),
+        ("style: the same, after", f"{figures.style_after:.3f}"),
         ("flicker: change between frames of a still scene under noise, output / input", f"{figures.flicker:.2f}"),
     )
     lines = [

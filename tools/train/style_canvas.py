@@ -6,6 +6,7 @@ Given these fixed maps, it can compare the picture's tone with a screen that sta
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -28,6 +29,11 @@ def draw_canvas(width: int, height: int) -> NDArray[np.float32]:
     Args:
         width, height: of the network's input, pixels; the canvas has half of each.
     """
+    return _drawn(width, height).copy()
+
+
+@lru_cache(maxsize=4)
+def _drawn(width: int, height: int) -> NDArray[np.float32]:
     y, x = np.mgrid[0 : height // 2, 0 : width // 2].astype(np.float64) * 2 + 0.5
     u, v = ((x + y) / np.sqrt(2), (x - y) / np.sqrt(2))
     screen = [wave(2 * np.pi * along / SCREEN) for along in (u, v) for wave in (np.cos, np.sin)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from cutline.runtime.errors import BadInputError, NoInputError
 
-__all__ = ["Features", "RandomBank", "Vgg", "gram", "gram_distance", "gram_loss", "load_vgg"]
+__all__ = ["Features", "RandomBank", "StyleTargets", "Vgg", "gram", "gram_distance", "load_vgg"]
 
 
 class Features(Protocol):
@@ -165,15 +166,52 @@ def gram(maps: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
-def gram_loss(grams: list[Tensor], targets: list[Tensor]) -> Tensor:
-    """Squared relative difference of Gram matrices [C, C] from the style's, averaged over scales."""
-    terms = [(g - t).square().sum() / t.square().sum() for g, t in zip(grams, targets, strict=True)]
-    return torch.stack(terms).mean()
+class StyleTargets:
+    """Holds the Gram matrices of parts of a style image, sorted by brightness, so that each picture finds its like.
+
+    Dark pictures are to become like the dark parts of the style and bright ones like the bright: with one target for
+    all, every batch would first of all be told that it is too dark or too bright.
+    """
+
+    PARTS = 48  # of the style image
+    NEAR = 5  # parts to each side that are averaged into a target
+
+    def __init__(self, features: Features, style: Tensor, *, width: int, height: int, seed: int = 0) -> None:
+        """Cut and measure.
+
+        Args:
+            style: float[1, 3, H, W] in 0..1.
+            width, height: of the parts (at most the style's own), as large as the pictures that are learned on.
+        """
+        rows, columns = style.shape[2:]
+        high, wide = min(rows, height), min(columns, width)
+        random = torch.Generator().manual_seed(seed)
+        tops = torch.randint(rows - high + 1, (self.PARTS,), generator=random).tolist()
+        lefts = torch.randint(columns - wide + 1, (self.PARTS,), generator=random).tolist()
+        parts = [style[:, :, y : y + high, x : x + wide] for y, x in zip(tops, lefts, strict=True)]
+        parts.sort(key=lambda part: float(part.mean()))
+        with torch.no_grad():
+            each = [[gram(maps)[0] for maps in features(part)] for part in parts]
+        self._grams = [torch.stack(scale) for scale in zip(*each, strict=True)]
+        self.sizes = [g.mean(0).square().sum() for g in self._grams]  # to which differences are related
+        self._tones = torch.zeros(1)
+
+    def learn_tones(self, pictures: Tensor) -> None:
+        """Take the brightness of these pictures float[N, 3, H, W] as the usual one."""
+        self._tones = pictures.mean((1, 2, 3)).cpu().sort().values
+
+    def mean_for(self, pictures: Tensor) -> list[Tensor]:
+        """Return, per scale, the mean of the matrices that these pictures should have."""
+        rank = torch.searchsorted(self._tones, pictures.mean((1, 2, 3)).cpu()) / len(self._tones)
+        middles = (rank * (self.PARTS - 1)).round().int().tolist()
+        near = [slice(max(0, m - self.NEAR), m + self.NEAR + 1) for m in middles]
+        return [torch.stack([grams[part].mean(0) for part in near]).mean(0) for grams in self._grams]
 
 
 @torch.no_grad()
-def gram_distance(features: Features, pictures: Tensor, style: Tensor) -> float:
-    """Relative difference (Frobenius norm) of the pictures' Gram matrices from the style's: 0 is the style itself."""
-    pairs = zip(features(pictures), features(style), strict=True)
-    terms = [(gram(a) - gram(b)).square().sum((1, 2)).sqrt() / gram(b).square().sum((1, 2)).sqrt() for a, b in pairs]
+def gram_distance(features: Features, pictures: Iterable[Tensor], style: Tensor) -> float:
+    """Relative difference (Frobenius) of the pictures' mean Gram matrices from the style's; 0 is the style itself."""
+    each = [[gram(maps)[0] for maps in features(picture)] for picture in pictures]
+    means = [torch.stack(scale).mean(0) for scale in zip(*each, strict=True)]
+    terms = [(m - gram(s)[0]).norm() / gram(s)[0].norm() for m, s in zip(means, features(style), strict=True)]
     return float(torch.stack(terms).mean())

@@ -19,7 +19,7 @@ from cutline.runtime.errors import BadInputError, ContractError, UsageError
 from cutline.tools.train.checkpoint import store
 from cutline.tools.train.export import MEAN, STD
 from cutline.tools.train.style_canvas import Still, draw_canvas, still_channels
-from cutline.tools.train.style_features import Features, gram
+from cutline.tools.train.style_features import Features, StyleTargets
 from cutline.tools.train.style_losses import StyleWeights, style_loss, unlike
 from cutline.tools.train.style_network import StyleNet, StyleShape
 
@@ -27,6 +27,7 @@ __all__ = ["Crops", "StyleLoopOptions", "StyleTrainer", "load_style_network"]
 
 _SCHEMA = 1
 _CANVAS = 512  # pixels a side, of the patch of still patterns that crops are laid on
+_LOOKED_AT = 24  # batches, to see how bright pictures are
 _MARGIN = 16  # pixels by which a twin's scene may be moved
 _NOISE = 0.025  # largest standard deviation of the noise on a twin
 
@@ -80,13 +81,13 @@ class StyleTrainer:
         self.average.load_state_dict(network.state_dict())
         self._optimiser = torch.optim.Adam(network.parameters(), lr=options.rate)
         self._features = features
-        self._recent: list[Tensor] = []  # Gram matrices of the pictures before
+        self._recent: list[Tensor] = []  # differences of Gram matrices, of the pictures before
         used = still_channels(options.still)
+        self._style = style.to(options.device)
         self._canvas = torch.from_numpy(draw_canvas(_CANVAS, _CANVAS) * used[:, None, None])
         with torch.no_grad():
             for weights in (self.network.canvas.weight, self.average.canvas.weight):
                 weights *= torch.from_numpy(used).to(options.device)[:, None, None]  # what it never sees, it never uses
-            self._targets = [gram(m)[0] for m in features(style.to(options.device))]
 
     def run(self, crops: Crops, checkpoint: Path, progress: Callable[[int, float], None] | None = None) -> None:
         """Train up to `options.steps`, saving now and then and at the end.
@@ -95,6 +96,7 @@ class StyleTrainer:
             BadInputError: the loss is no longer a number; the last checkpoint is untouched.
             StorageError: a checkpoint could not be saved; the one before it is untouched.
         """
+        self._prepare(crops)
         saved = time.monotonic()
         while self.step < self.options.steps:
             loss = self._learn(crops.batch(self.step, self.options.batch))
@@ -151,6 +153,13 @@ class StyleTrainer:
         options = self.options
         warm = min(1.0, (step + 1) / max(1, min(options.warm_up, options.steps // 4)))
         return options.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
+
+    def _prepare(self, crops: Crops) -> None:
+        """Find out how bright pictures are, and what the style's parts of that brightness look like."""
+        some = torch.cat([torch.from_numpy(crops.batch(k, self.options.batch)) for k in range(_LOOKED_AT)])
+        height, width = some.shape[2:]
+        self._targets = StyleTargets(self._features, self._style, width=width, height=height, seed=self.options.seed)
+        self._targets.learn_tones(some)
 
     def _learn(self, pictures: NDArray[np.float32]) -> float:
         """Do one step. Half of the pictures have a twin: the same picture under other noise, or a moved one."""

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cutline.tools.train.style_features import Features, gram, gram_loss
+from cutline.tools.train.style_features import Features, StyleTargets, gram
 
 __all__ = ["StyleWeights", "style_loss", "unlike"]
 
 _LUMA = (0.2126, 0.7152, 0.0722)
 _WINDOW = 7  # pixels, of the structure's statistics
-_RECENT = 0.75  # share of earlier batches in the statistics that must be the style's
+_RECENT = 0.5  # share of earlier batches in the difference that is learned from
 _FAR = 4  # pictures that moved are compared after averaging over so many pixels: what stands still may stand still
 
 
@@ -24,33 +24,34 @@ class StyleWeights:
 
     style: float = 10.0
     content: float = 0.7  # structure of luma, whatever its brightness and contrast
-    colour: float = 0.2  # of areas of 16 pixels
+    colour: float = 0.1  # of areas of 16 pixels
     variation: float = 0.05
-    calm: float = 10.0  # equal pictures under noise, and moved ones
+    calm: float = 6.0  # equal pictures under noise, and moved ones
 
 
 def style_loss(
     frames: Tensor,
     styled: Tensor,
     features: Features,
-    targets: list[Tensor],
+    targets: StyleTargets,
     recent: list[Tensor],
     weights: StyleWeights,
 ) -> Tensor:
     """Return the loss of pictures float[N, 3, H, W] in 0..1 against the frames they came from, but for the calm.
 
-    All pictures together must have the style's statistics, not each of them: a dark picture may stay dark, and a
-    picture of one colour need not show the whole palette. `recent` holds the statistics of the pictures before, and is
-    brought up to date; empty at the start.
+    All pictures together must have the statistics of their likes in the style, not each of them: a picture of one
+    colour need not show a whole palette. `recent` holds what the pictures before were off by, and is brought up to
+    date; empty at the start.
     """
     shown = styled.clamp(0, 1) + 0.1 * (styled - styled.clamp(0, 1))  # what lies outside still has a slope back
     outside = (styled - styled.clamp(0, 1)).square().mean()
     with torch.autocast(frames.device.type, torch.bfloat16):  # statistics over a whole picture bear the rounding
-        now = [gram(maps).float().mean(0) for maps in features(shown)]
-    before = recent or [g.detach() for g in now]
-    mixed = [g + _RECENT * (old - g).detach() for g, old in zip(now, before, strict=True)]  # the slope is that of `now`
+        found = [gram(maps).float().mean(0) for maps in features(shown)]
+    off = [g - wanted for g, wanted in zip(found, targets.mean_for(frames), strict=True)]
+    before = recent or [g.detach() for g in off]
+    mixed = [g + _RECENT * (old - g).detach() for g, old in zip(off, before, strict=True)]  # sloped as `off` is
     recent[:] = [g.detach() for g in mixed]
-    style = gram_loss(mixed, targets)
+    style = torch.stack([g.square().sum() / size for g, size in zip(mixed, targets.sizes, strict=True)]).mean()
     content = _structure_lost(frames, shown)
     colour = (functional.avg_pool2d(frames, 16) - functional.avg_pool2d(shown, 16)).square().mean()
     rough = (shown[..., 1:] - shown[..., :-1]).abs().mean() + (shown[..., 1:, :] - shown[..., :-1, :]).abs().mean()

@@ -49,7 +49,7 @@ class StyleReportOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleFigures:
-    """At full strength; means over the pictures."""
+    """At full strength. The style is that of all pictures together, the other figures are means over them."""
 
     content_ssim: float  # of luma, output against input
     style_before: float  # Gram distance of the pictures from the style image; 0 is the style itself
@@ -86,8 +86,7 @@ def measure_style(model: bytes, contract: ModelContract, style: U8, options: Sty
     with torch.no_grad():
         judge = RandomBank(goal, seed=_JUDGE)
         before, after = (
-            float(np.mean([gram_distance(judge, torch.from_numpy(p)[None], goal) for p in some]))
-            for some in (pictures, styled)
+            gram_distance(judge, (torch.from_numpy(p)[None] for p in some), goal) for some in (pictures, styled)
         )
     kept = [ssim(_last(a), _last(b)) for a, b in zip(styled, pictures, strict=True)]
     random = np.random.default_rng(_SEED)
