@@ -64,9 +64,8 @@ def evaluate_model(options: EvalOptions, console: Console) -> Evaluation:
 
 def figures_table(found: Evaluation) -> Table:
     """One line for everything, one for each category; empty where a figure makes no sense."""
-    table = Table(
-        title=f"{found.model}: {found.shots} held-out shots, flicker {found.flicker:.2f}, {found.raw_flicker:.2f} unfiltered"
-    )
+    flicker = f"flicker {found.flicker:.2f}, {found.raw_flicker:.2f} unfiltered"
+    table = Table(title=f"{found.model}: {found.shots} held-out shots, {flicker}")
     table.add_column("goods")
     for title in _TITLES:
         table.add_column(title, justify="right")

@@ -72,8 +72,8 @@ def model_card(facts: CardFacts, evaluation: Evaluation) -> str:
     lines += [f"| {name} | " + " | ".join(_cell(row.get(c)) for c in _COLUMNS) + " |" for name, row in rows.items()]
     lines += [
         "",
-        f"Flicker (dtSSD x 100, still goods under noise of three levels): {evaluation.flicker:.2f} behind the runtime's "
-        f"temporal filter, {evaluation.raw_flicker:.2f} without it.",
+        f"Flicker (dtSSD x 100, still goods under noise of three levels): {evaluation.flicker:.2f} behind the "
+        f"runtime's temporal filter, {evaluation.raw_flicker:.2f} without it.",
         "",
     ]
     lines += ["| wanted | limit | found | |", "|---|---:|---:|---|", *(_floor(f, evaluation) for f in facts.floors), ""]
