@@ -19,9 +19,9 @@ __all__ = ["StyleFacts", "pack_style", "style_card"]
 
 _LICENCE = "Apache-2.0"
 _LOOKS = {
-    "ink": "Ink and wash: thinned ink with dark rims, brush lines and splashes on laid paper.",
-    "poster": "Screen print: flat colours, tones as dots on a screen at 45 degrees, black outlines.",
-    "oil": "Oil paint: short thick strokes with the marks of the bristles, blue shadows and ochre lights.",
+    "ink": "Ink and wash: greyed colours, dark outlines, the grain of paper.",
+    "poster": "Screen print: flat reds, teals, blues and creams, tones on a screen at 45 degrees.",
+    "oil": "Oil paint: blue shadows, ochre lights, faint brush strokes.",
 }
 
 
