@@ -32,6 +32,8 @@ lint: .venv/.$(EXTRAS)
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Cutline needs Python 3.10 or newer: set PYTHON, as in make PYTHON=python3.11 test" >&2; exit 69; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python cannot make environments: apt-get install python3-venv" >&2; exit 69; }
+	@command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "no C++ compiler: apt-get install g++" >&2; exit 69; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "no Python headers: apt-get install python3-dev" >&2; exit 69; }
 	$(PYTHON) -m venv .venv
 
 clean:
