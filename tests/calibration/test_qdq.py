@@ -64,6 +64,16 @@ def test_weights_are_int8_with_one_scale_per_output_channel(int8: onnx.ModelProt
     assert "merge.weight" not in graph.weights
 
 
+def test_every_int8_layer_reads_quantised_values_and_weights_and_no_other_does(
+    unet: onnx.ModelProto, int8: onnx.ModelProto
+) -> None:
+    graph = Graph(int8)
+    for name, precision in place(unet, POLICY).layers.items():
+        makers = [graph.producer.get(tensor) for tensor in graph.nodes[name].input[:2]]
+        quantised = [maker is not None and maker.op_type == "DequantizeLinear" for maker in makers]
+        assert quantised == [precision == "int8"] * 2
+
+
 def test_a_weight_used_twice_is_stored_once(int8: onnx.ModelProto) -> None:
     graph = Graph(int8)
     sources = {graph.producer[graph.nodes[n].input[1]].input[0] for n in ("block.first", "block.second")}
