@@ -5,48 +5,19 @@
 // and permuted, where the instruction set can; gathers cost three times as much.
 #pragma once
 
-#include "plan.h"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "simd.h"
 
 namespace CUTLINE_ISA {
 
 #define VECTOR_LOOP _Pragma("GCC ivdep")
-
-#if defined(__AVX512F__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC's own header passes an undefined register, on purpose
-static inline void enlarge_lanes(const float* from, const int32_t* index, const float* frac, float* to) {
-    const __m512i place = _mm512_sub_epi32(_mm512_load_si512(index), _mm512_set1_epi32(index[0]));
-    const __m512 low = _mm512_permutexvar_ps(place, _mm512_loadu_ps(from + index[0]));
-    const __m512 high = _mm512_permutexvar_ps(place, _mm512_loadu_ps(from + index[0] + 1));
-    _mm512_store_ps(to, _mm512_fmadd_ps(_mm512_sub_ps(high, low), _mm512_load_ps(frac), low));
-}
-#pragma GCC diagnostic pop
-static constexpr int LANES = 16;
-#elif defined(__AVX2__)
-static inline void enlarge_lanes(const float* from, const int32_t* index, const float* frac, float* to) {
-    const __m256i place = _mm256_sub_epi32(_mm256_load_si256((const __m256i*)index), _mm256_set1_epi32(index[0]));
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from + index[0]), place);
-    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from + index[0] + 1), place);
-    _mm256_store_ps(to, _mm256_fmadd_ps(_mm256_sub_ps(high, low), _mm256_load_ps(frac), low));
-}
-static constexpr int LANES = 8;
-#else
-static inline void enlarge_lanes(const float* from, const int32_t* index, const float* frac, float* to) {
-    for (int i = 0; i < 4; i++) to[i] = mix(from[index[i]], from[index[i] + 1], frac[i]);
-}
-static constexpr int LANES = 4;
-#endif
 
 template <int N>
 static inline void enlarge_plane(const float* from, const Axis& across, int block, float* to) {
     const int32_t* index = across.index + (ptrdiff_t)block * N;
     const float* frac = across.frac + (ptrdiff_t)block * N;
     if (across.enlarging)
-        for (int i = 0; i < N; i += LANES) enlarge_lanes(from, index + i, frac + i, to + i);
+        for (int i = 0; i < N; i += LANES)
+            save(to + i, mix(permuted(from, index + i), permuted(from + 1, index + i), load(frac + i)));
     else
         for (int i = 0; i < N; i++) to[i] = mix(from[index[i]], from[index[i] + 1], frac[i]);
 }
@@ -114,7 +85,7 @@ struct Strip {
     float frac;
 };
 
-CUTLINE_FN float at(const Strip& s, int i) { return mix(s.upper[i], s.lower[i], s.frac); }
+static inline Lanes at(const Strip& s, int i) { return mix(load(s.upper + i), load(s.lower + i), s.frac); }
 
 static inline Strip strip(const Field& f, int plane, int r, int block) {
     const ptrdiff_t start = (ptrdiff_t)block * f.block + f.offset[plane];

@@ -15,12 +15,16 @@
 
 typedef unsigned char code_t;
 
-CUTLINE_FN float lesser(float a, float b) { return a < b ? a : b; }
-CUTLINE_FN float greater(float a, float b) { return a > b ? a : b; }
-CUTLINE_FN float clamp(float v, float low, float high) { return lesser(greater(v, low), high); }
-CUTLINE_FN float clamp01(float v) { return clamp(v, 0.0f, 1.0f); }
+// V is float, or a vector of floats on a processor whose compiler has them (simd.h).
+template <class V> CUTLINE_FN V splat(float v) { return v; }
+template <class V> CUTLINE_FN V lesser(V a, V b) { return a < b ? a : b; }
+template <class V> CUTLINE_FN V greater(V a, V b) { return a > b ? a : b; }
+template <class V> CUTLINE_FN V clamp(V v, float low, float high) {
+    return lesser(greater(v, splat<V>(low)), splat<V>(high));
+}
+template <class V> CUTLINE_FN V clamp01(V v) { return clamp(v, 0.0f, 1.0f); }
+template <class V, class T> CUTLINE_FN V mix(V a, V b, T t) { return a + (b - a) * t; }
 CUTLINE_FN float magnitude(float v) { return v < 0.0f ? -v : v; }
-CUTLINE_FN float mix(float a, float b, float t) { return a + (b - a) * t; }
 CUTLINE_FN code_t store_code(float v) { return (code_t)(int)(clamp(v, 0.0f, 255.0f) + 0.5f); }
 
 CUTLINE_FN unsigned bits_of(float v) {
@@ -118,7 +122,7 @@ CUTLINE_FN float refined(float given, float line, float fit) { return mix(given,
 // ---- composition ---------------------------------------------------------------------------------------------------
 
 // Opacity of a full-size pixel from the guided filter's line at that place.
-CUTLINE_FN float coverage(float a, float b, float luma) { return clamp01(a * luma + b); }
+template <class V> CUTLINE_FN V coverage(V a, V b, V luma) { return clamp01(a * luma + b); }
 
 // Trust in a low-resolution pixel as pure foreground; of its complement, as pure background.
 CUTLINE_FN float trust(float alpha) {
@@ -128,9 +132,11 @@ CUTLINE_FN float trust(float alpha) {
 
 // Foreground colour of a mixed pixel: F = f + alpha (I - alpha f - (1 - alpha) b), Forte 2021 (blur fusion), eq. 2.
 // Exactly I at alpha 1 and exactly f at alpha 0.
-CUTLINE_FN float decontaminated(float alpha, float pixel, float front, float behind) {
-    const float rest = 1.0f - alpha;
+template <class V> CUTLINE_FN V decontaminated(V alpha, V pixel, V front, V behind) {
+    const V rest = 1.0f - alpha;
     return clamp(front * (1.0f - alpha * alpha) + alpha * (pixel - rest * behind), 0.0f, 255.0f);
 }
 
-CUTLINE_FN float composed(float alpha, float front, float behind) { return alpha * front + (1.0f - alpha) * behind; }
+template <class V, class F, class B> CUTLINE_FN V composed(V alpha, F front, B behind) {
+    return alpha * front + (1.0f - alpha) * behind;
+}

@@ -31,21 +31,22 @@ static inline uint8_t* at(const View& v, int row, int x) { return v.data + row *
 
 // N samples: in place where that is possible, else gathered into `scratch`.
 template <int N>
-static inline const uint8_t* load(const View& v, int row, int x, int n, uint8_t* scratch) {
+static inline const uint8_t* fetch(const View& v, int row, int x, int n, uint8_t* scratch) {
     const uint8_t* from = at(v, row, x);
     if (v.step == 1 && n == N) return from;
     for (int i = 0; i < n; i++) scratch[i] = from[i * v.step];
     return scratch;
 }
 
-// A whole block of a plain plane at once; else sample by sample.
+// Where N codes can be written at once: in place for a whole block of a plain plane, else in `scratch`, for store().
 template <int N>
+static inline uint8_t* target(const View& v, int row, int x, int n, uint8_t* scratch) {
+    return v.step == 1 && n == N ? at(v, row, x) : scratch;
+}
+
 static inline void store(const View& v, int row, int x, int n, const uint8_t* codes) {
     uint8_t* to = at(v, row, x);
-    if (v.step == 1 && n == N) {
-        __builtin_memcpy(to, codes, N);
-        return;
-    }
+    if (to == codes) return;
     for (int i = 0; i < n; i++) to[i * v.step] = codes[i];
 }
 
@@ -74,11 +75,10 @@ static void store_field(Field& f, int plane, int r, const View& v, int row, int 
     for (int block = first; block < last; block++) {
         want_block(f, block);
         const Strip from = strip(f, plane, r, block);
-        uint8_t code[N];
-        VECTOR_LOOP
-        for (int i = 0; i < N; i++) code[i] = store_code(at(from, i));
         const int x = block * N, n = count - x < N ? count - x : N;
-        store<N>(v, row, x, n, code);
+        uint8_t scratch[N], *code = target<N>(v, row, x, n, scratch);
+        for (int i = 0; i < N; i += LANES) save_codes(code + i, at(from, i));
+        store(v, row, x, n, code);
     }
 }
 
@@ -130,15 +130,15 @@ struct Scene {
 
 template <int N, From FROM, bool CLEAN>
 static inline void blend(const uint8_t* pixel, const float* alpha, const Strip& front, const Strip& behind,
-                         const Scene& scene, float* __restrict result) {
-    VECTOR_LOOP
-    for (int i = 0; i < N; i++) {
-        float product = (float)pixel[i];
-        if (CLEAN) product = decontaminated(alpha[i], product, at(front, i), at(behind, i));
-        if (FROM == From::CODE) product = composed(alpha[i], product, scene.code);
-        if (FROM == From::PLANE) product = composed(alpha[i], product, (float)scene.plane[i]);
-        if (FROM == From::FIELD) product = composed(alpha[i], product, at(scene.field, i));
-        result[i] = product;
+                         const Scene& scene, float* result) {
+    for (int i = 0; i < N; i += LANES) {
+        const Lanes opacity = load(alpha + i);
+        Lanes product = load_codes(pixel + i);
+        if (CLEAN) product = decontaminated(opacity, product, at(front, i), at(behind, i));
+        if (FROM == From::CODE) product = composed(opacity, product, scene.code);
+        if (FROM == From::PLANE) product = composed(opacity, product, load_codes(scene.plane + i));
+        if (FROM == From::FIELD) product = composed(opacity, product, at(scene.field, i));
+        save(result + i, product);
     }
 }
 
@@ -154,7 +154,7 @@ static inline void blend_onto(const Pass& s, int c, int r, int row, int block, i
             scene.code = (float)s.job.colour[c];
             return blend<N, From::CODE, CLEAN>(pixel, alpha, front, behind, scene, result);
         case Behind::PICTURE:
-            scene.plane = load<N>(s.job.background.plane[c], row, block * N, n, scratch);
+            scene.plane = fetch<N>(s.job.background.plane[c], row, block * N, n, scratch);
             return blend<N, From::PLANE, CLEAN>(pixel, alpha, front, behind, scene, result);
         case Behind::BLUR:
             scene.field = strip(s.p.blur, c, r, block);
@@ -169,8 +169,7 @@ static inline void blend_onto(const Pass& s, int c, int r, int row, int block, i
 template <int N>
 static inline void compose(const Pass& s, int c, int r, int row, int block, int n, const uint8_t* pixel,
                            const float* alpha) {
-    float result[N];
-    uint8_t code[N];
+    alignas(64) float result[N];
     if (s.clean)
         blend_onto<N, true>(s, c, r, row, block, n, pixel, alpha, result);
     else
@@ -179,20 +178,20 @@ static inline void compose(const Pass& s, int c, int r, int row, int block, int 
         const Strip delta = strip(s.p.style, c, r, block);
         const bool straight = s.job.kind == Behind::TRANSPARENT;
         const float product = s.product_style, scene = straight ? product : s.scene_style;
-        VECTOR_LOOP
-        for (int i = 0; i < N; i++) result[i] += at(delta, i) * composed(alpha[i], product, scene);
+        for (int i = 0; i < N; i += LANES)
+            save(result + i, load(result + i) + at(delta, i) * composed(load(alpha + i), product, scene));
     }
-    VECTOR_LOOP
-    for (int i = 0; i < N; i++) code[i] = store_code(result[i]);
-    store<N>(s.job.out.plane[c], row, block * N, n, code);
+    const View& out = s.job.out.plane[c];
+    uint8_t scratch[N], *code = target<N>(out, row, block * N, n, scratch);
+    for (int i = 0; i < N; i += LANES) save_codes(code + i, load(result + i));
+    store(out, row, block * N, n, code);
 }
 
 // Opacity of one luma row of a block.
 static inline void cover(const Pass& s, int r, int y, int block, const uint8_t* luma, float* __restrict alpha) {
     const PostPlan& p = s.p;
     const Strip a = strip(p.line, 0, r, block), b = strip(p.line, 1, r, block);
-    VECTOR_LOOP
-    for (int i = 0; i < LUMA; i++) alpha[i] = coverage(at(a, i), at(b, i), (float)luma[i]);
+    for (int i = 0; i < LUMA; i += LANES) save(alpha + i, coverage(at(a, i), at(b, i), load_codes(luma + i)));
     const int x = block * LUMA;
     const bool inside = y >= p.top && y < p.bottom;
     if (inside && x >= p.left && x + LUMA <= p.right) return;
@@ -200,41 +199,64 @@ static inline void cover(const Pass& s, int r, int y, int block, const uint8_t* 
         if (!inside || x + i < p.left || x + i >= p.right) alpha[i] = 0.0f;
 }
 
-// `carry`: opacity of the pixel left of the block in both rows; on return, of the block's last pixel.
-static void mixed_block(const Pass& s, int pair, int rows, int block, float carry[2]) {
-    const int width = s.p.width, x = block * LUMA, n = width - x < LUMA ? width - x : LUMA;
-    const int chroma_n = (n + 1) / 2;
-    float alpha[2][LUMA + 32], chroma_alpha[CHROMA];
+static inline void store_alpha(const Pass& s, int y, int x, int n, const float* alpha) {
+    uint8_t scratch[LUMA], *code = target<LUMA>(s.job.alpha, y, x, n, scratch);
+    for (int i = 0; i < LUMA; i += LANES) save_codes(code + i, load(alpha + i) * 255.0f);
+    store(s.job.alpha, y, x, n, code);
+}
+
+// Opacity of a block's chroma samples; `before` is that of the pixel left of the block in both rows.
+static inline void cover_chroma(const float* upper, const float* lower, float before, float* chroma) {
+    alignas(64) float both[LUMA];
+    for (int i = 0; i < LUMA; i += LANES) save(both + i, load(upper + i) + load(lower + i));
+    for (int i = 0; i < CHROMA; i += LANES) {
+        const Lanes middle = evens(both + 2 * i), right = odds(both + 2 * i);
+        const Lanes left = after(i ? upper[2 * i - 1] + lower[2 * i - 1] : before, right);
+        save(chroma + i, 0.125f * (left + right) + 0.25f * middle);
+    }
+}
+
+// A block's edge is narrow and runs down the picture, so the processor does not guess its next rows.
+static inline void fetch_ahead(const Picture& picture, int pair, int block, int height) {
+    const int x = block * LUMA;
+    for (int y = 2 * pair + 2; y < 2 * pair + 4 && y < height; y++) __builtin_prefetch(at(picture.plane[0], y, x));
+    if (2 * pair + 2 >= height) return;
+    __builtin_prefetch(at(picture.plane[1], pair + 1, x / 2));
+    __builtin_prefetch(at(picture.plane[2], pair + 1, x / 2));
+}
+
+static inline void want_blocks(const Pass& s, int pair, int block) {
     want_block(s.p.line, block);
     if (s.clean) want_block(s.p.tone, block);
     if (s.job.kind == Behind::BLUR) want_block(s.p.blur, block);
     if (s.styled) want_block(s.p.style, block);
+    fetch_ahead(s.job.frame, pair, block, s.p.height);
+    if (s.job.kind == Behind::PICTURE) fetch_ahead(s.job.background, pair, block, s.p.height);
+}
+
+// `carry`: opacity of the pixel left of the block in both rows; on return, of the block's last pixel.
+static void mixed_block(const Pass& s, int pair, int rows, int block, float carry[2]) {
+    const int width = s.p.width, x = block * LUMA, n = width - x < LUMA ? width - x : LUMA;
+    const int chroma_n = (n + 1) / 2;
+    alignas(64) float alpha[2][LUMA + 16], chroma_alpha[CHROMA];
+    float before = 0.0f;
+    want_blocks(s, pair, block);
     for (int r = 0; r < rows; r++) {
         const int y = 2 * pair + r;
         uint8_t scratch[LUMA] = {};
-        const uint8_t* luma = load<LUMA>(s.job.frame.plane[0], y, x, n, scratch);
-        float* row = alpha[r] + 16;
+        const uint8_t* luma = fetch<LUMA>(s.job.frame.plane[0], y, x, n, scratch);
+        float* row = alpha[r];
         cover(s, r, y, block, luma, row);
-        row[-1] = block ? carry[r] : row[0];
-        row[n] = row[n - 1];
+        if (n & 1) row[n] = row[n - 1];
+        before += (block ? carry[r] : row[0]) * (rows == 2 ? 1.0f : 2.0f);
         carry[r] = row[LUMA - 1];
-        if (s.job.alpha.data) {
-            uint8_t code[LUMA];
-            VECTOR_LOOP
-            for (int i = 0; i < LUMA; i++) code[i] = store_code(row[i] * 255.0f);
-            store<LUMA>(s.job.alpha, y, x, n, code);
-        }
+        if (s.job.alpha.data) store_alpha(s, y, x, n, row);
         compose<LUMA>(s, 0, r, y, block, n, luma, row);
     }
-    const float *upper = alpha[0] + 16, *lower = alpha[rows - 1] + 16;
-    VECTOR_LOOP
-    for (int i = 0; i < CHROMA; i++) {
-        const float left = upper[2 * i - 1] + lower[2 * i - 1], right = upper[2 * i + 1] + lower[2 * i + 1];
-        chroma_alpha[i] = 0.125f * (left + right) + 0.25f * (upper[2 * i] + lower[2 * i]);
-    }
+    cover_chroma(alpha[0], alpha[rows - 1], before, chroma_alpha);
     for (int c = 1; c < 3; c++) {
         uint8_t scratch[CHROMA] = {};
-        const uint8_t* pixel = load<CHROMA>(s.job.frame.plane[c], pair, block * CHROMA, chroma_n, scratch);
+        const uint8_t* pixel = fetch<CHROMA>(s.job.frame.plane[c], pair, block * CHROMA, chroma_n, scratch);
         compose<CHROMA>(s, c, 2, pair, block, chroma_n, pixel, chroma_alpha);
     }
 }

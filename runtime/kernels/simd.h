@@ -1,4 +1,5 @@
-// The two loops that no compiler vectorises well, by hand: short dot products at scattered places.
+// What compilers do not vectorise well, by hand: vectors of floats for the full-size pass, and short dot products at
+// scattered places for the horizontal resize.
 //
 // Layout of the weights, the same for every instruction set: outputs in groups of 8; within a group, chunks of 8 taps;
 // within a chunk, rows i = 0..3 of 16 weights, those of output i and then of output i + 4, so that one 256-bit register
@@ -15,6 +16,151 @@
 
 
 namespace CUTLINE_ISA {
+
+// ---- vectors of floats: Lanes, LANES of them -----------------------------------------------------------------------
+// load, save         floats, aligned to the vector's size
+// load_codes         unsigned bytes -> floats
+// save_codes         floor(clamp(v, 0, 255) + 0.5) as bytes: pixel.h's store_code
+// evens, odds        every other one of 2 * LANES floats
+// after              v moved up by one lane, `first` before it
+// permuted           the samples from[index[i]], all of them in from[0 .. LANES - 1]
+
+#if defined(__AVX512F__)
+
+typedef __m512 Lanes;
+static constexpr int LANES = 16;
+static inline Lanes load(const float* from) { return _mm512_load_ps(from); }
+static inline void save(float* to, Lanes v) { _mm512_store_ps(to, v); }
+static inline Lanes load_codes(const uint8_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from)));
+}
+static inline void save_whole(uint8_t* to, Lanes v) {
+    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
+}
+static inline Lanes lanes_of(float v) { return _mm512_set1_ps(v); }
+static inline Lanes least(Lanes a, Lanes b) { return _mm512_min_ps(a, b); }
+static inline Lanes most(Lanes a, Lanes b) { return _mm512_max_ps(a, b); }
+static inline Lanes evens(const float* from) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(load(from), even, load(from + 16));
+}
+static inline Lanes odds(const float* from) {
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(load(from), odd, load(from + 16));
+}
+static inline Lanes after(float first, Lanes v) {
+    const __m512i before = _mm512_castps_si512(lanes_of(first));
+    return _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(v), before, 15));
+}
+static inline Lanes permuted(const float* from, const int32_t* index) {
+    const __m512i place = _mm512_sub_epi32(_mm512_load_si512(index), _mm512_set1_epi32(index[0]));
+    return _mm512_permutexvar_ps(place, _mm512_loadu_ps(from + index[0]));
+}
+
+#elif defined(__AVX2__)
+
+typedef __m256 Lanes;
+static constexpr int LANES = 8;
+static inline Lanes load(const float* from) { return _mm256_load_ps(from); }
+static inline void save(float* to, Lanes v) { _mm256_store_ps(to, v); }
+static inline Lanes load_codes(const uint8_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+}
+static inline void save_whole(uint8_t* to, Lanes v) {
+    const __m256i whole = _mm256_cvttps_epi32(v);
+    const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i*)to, _mm_packus_epi16(shorts, shorts));
+}
+static inline Lanes lanes_of(float v) { return _mm256_set1_ps(v); }
+static inline Lanes least(Lanes a, Lanes b) { return _mm256_min_ps(a, b); }
+static inline Lanes most(Lanes a, Lanes b) { return _mm256_max_ps(a, b); }
+static inline Lanes in_order(__m256 v) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+}
+static inline Lanes evens(const float* from) { return in_order(_mm256_shuffle_ps(load(from), load(from + 8), 0x88)); }
+static inline Lanes odds(const float* from) { return in_order(_mm256_shuffle_ps(load(from), load(from + 8), 0xdd)); }
+static inline Lanes after(float first, Lanes v) {
+    const __m256 turned = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6));
+    return _mm256_blend_ps(turned, lanes_of(first), 1);
+}
+static inline Lanes permuted(const float* from, const int32_t* index) {
+    const __m256i place = _mm256_sub_epi32(_mm256_load_si256((const __m256i*)index), _mm256_set1_epi32(index[0]));
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(from + index[0]), place);
+}
+
+#elif defined(__SSE4_1__)
+
+typedef __m128 Lanes;
+static constexpr int LANES = 4;
+static inline Lanes load(const float* from) { return _mm_load_ps(from); }
+static inline void save(float* to, Lanes v) { _mm_store_ps(to, v); }
+static inline Lanes load_codes(const uint8_t* from) {
+    int32_t four;
+    __builtin_memcpy(&four, from, 4);
+    return _mm_cvtepi32_ps(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+}
+static inline void save_whole(uint8_t* to, Lanes v) {
+    const __m128i whole = _mm_cvttps_epi32(v), shorts = _mm_packus_epi32(whole, whole);
+    const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(shorts, shorts));
+    __builtin_memcpy(to, &four, 4);
+}
+static inline Lanes lanes_of(float v) { return _mm_set1_ps(v); }
+static inline Lanes least(Lanes a, Lanes b) { return _mm_min_ps(a, b); }
+static inline Lanes most(Lanes a, Lanes b) { return _mm_max_ps(a, b); }
+static inline Lanes evens(const float* from) { return _mm_shuffle_ps(load(from), load(from + 4), 0x88); }
+static inline Lanes odds(const float* from) { return _mm_shuffle_ps(load(from), load(from + 4), 0xdd); }
+static inline Lanes after(float first, Lanes v) {
+    return _mm_move_ss(_mm_shuffle_ps(v, v, 0x93), _mm_set_ss(first));
+}
+static inline Lanes permuted(const float* from, const int32_t* index) {
+    return _mm_setr_ps(from[index[0]], from[index[1]], from[index[2]], from[index[3]]);
+}
+
+#elif defined(__aarch64__)
+
+typedef float32x4_t Lanes;
+static constexpr int LANES = 4;
+static inline Lanes load(const float* from) { return vld1q_f32(from); }
+static inline void save(float* to, Lanes v) { vst1q_f32(to, v); }
+static inline Lanes load_codes(const uint8_t* from) {
+    uint32_t four;
+    __builtin_memcpy(&four, from, 4);
+    const uint16x8_t shorts = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(shorts)));
+}
+static inline void save_whole(uint8_t* to, Lanes v) {
+    const uint16x4_t shorts = vmovn_u32(vcvtq_u32_f32(v));
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(shorts, shorts))), 0);
+    __builtin_memcpy(to, &four, 4);
+}
+static inline Lanes lanes_of(float v) { return vdupq_n_f32(v); }
+static inline Lanes least(Lanes a, Lanes b) { return vminq_f32(a, b); }
+static inline Lanes most(Lanes a, Lanes b) { return vmaxq_f32(a, b); }
+static inline Lanes evens(const float* from) { return vuzp1q_f32(load(from), load(from + 4)); }
+static inline Lanes odds(const float* from) { return vuzp2q_f32(load(from), load(from + 4)); }
+static inline Lanes after(float first, Lanes v) { return vextq_f32(lanes_of(first), v, 3); }
+static inline Lanes permuted(const float* from, const int32_t* index) {
+    const float four[4] = {from[index[0]], from[index[1]], from[index[2]], from[index[3]]};
+    return vld1q_f32(four);
+}
+
+#endif
+
+}  // namespace CUTLINE_ISA
+
+template <> inline __attribute__((always_inline)) CUTLINE_ISA::Lanes splat(float v) { return CUTLINE_ISA::lanes_of(v); }
+template <> inline __attribute__((always_inline)) CUTLINE_ISA::Lanes lesser(CUTLINE_ISA::Lanes a, CUTLINE_ISA::Lanes b) {
+    return CUTLINE_ISA::least(a, b);
+}
+template <> inline __attribute__((always_inline)) CUTLINE_ISA::Lanes greater(CUTLINE_ISA::Lanes a, CUTLINE_ISA::Lanes b) {
+    return CUTLINE_ISA::most(a, b);
+}
+
+namespace CUTLINE_ISA {
+
+static inline void save_codes(uint8_t* to, Lanes v) { save_whole(to, clamp(v, 0.0f, 255.0f) + 0.5f); }
+
+// ---- dot products --------------------------------------------------------------------------------------------------
 
 #if defined(__AVX2__)
 
