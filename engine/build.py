@@ -83,7 +83,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
     cache = Cache()
     subject = load_subject(options.source, shapes=options.shapes, hints=options.hints, cache=cache, progress=progress)
     footage = gather(subject, options.calib, options.table, cache, progress)
-    evidence = Evidence(subject.model, subject.contract, footage.held_out, _gate(options), cache)
+    evidence = Evidence(subject.model, subject.contract, footage.held_out, Gate.of(options.budget), cache)
     made = _Maker(subject, footage, evidence, options, cache, progress)
     try:
         chooser = Chooser(
@@ -133,10 +133,6 @@ def _check_demands(options: BuildOptions) -> dict[BuildTarget, str | None]:
     if options.card is not None and not options.card.is_file():
         raise NoInputError("no such model card", remedy="Check the path.", path=str(options.card))
     return {t: None if t.kind == "openvino" else demand_library(t) for t in options.targets}
-
-
-def _gate(options: BuildOptions) -> Gate:
-    return Gate(alpha_mad=options.budget, worst_mad=10 * options.budget, iou_loss=max(0.003, options.budget))
 
 
 class _Maker:

@@ -24,7 +24,8 @@ from cutline.runtime.errors import InternalError
 
 __all__ = ["Int8", "fit_int8"]
 
-SHARES = (0.8, 0.4, 0.2, 0.1)  # of the budget that the search may use, in turn, until the proof on other frames passes
+SHARE = 0.8  # of the budget that the search may use at most: it sees other frames than the proof
+TIGHTER = 5  # steps of bisection when the mean error is within the budget and the gate is missed all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,9 @@ def fit_int8(
     Each measurement is kept on disk at once, so that a search that was killed goes on where it stopped.
 
     Args:
-        passes: the whole gate, on held-out frames. The search knows the mean error alone; while the gate is missed, it
-            is given a smaller budget. The last graph is returned all the same: the caller says what it misses.
+        passes: the whole gate, on held-out frames. The search knows the mean error alone; when the gate is missed for
+            another reason, the largest mean error with which it is passed is looked for. If there is none, the first
+            graph is returned: the caller says what it misses.
     """
     if footage.table is None:
         raise InternalError("INT8 was asked for without a calibration table", remedy="Report this.")
@@ -61,18 +63,33 @@ def fit_int8(
     trials = Trials(subject.model, _runner(subject, footage), key=key, path=cache.folder / f"{key}.json")
     tell = counting(progress, "int8")
     ranking = rank_layers(recipe, trials, progress=tell)
-    found = None
-    for share in SHARES:
-        fit = fit_budget(recipe, trials, budget=share * budget, progress=tell)
-        if found is None or (fit.typed is not None and any(p == "int8" for p in fit.typed.layers.values())):
-            candidate = as_candidate(fit.typed) if fit.typed is not None else None
-            found = Int8(candidate=candidate, fit=fit, ranking=ranking)
-        if fit.typed is None or passes(as_candidate(fit.typed)):
-            break
-    assert found is not None
+
+    def attempt(limit: float) -> tuple[Int8, bool]:
+        fit = fit_budget(recipe, trials, budget=limit, progress=tell)
+        candidate = as_candidate(fit.typed) if fit.typed is not None else None
+        return Int8(candidate=candidate, fit=fit, ranking=ranking), candidate is not None and passes(candidate)
+
+    found, good = attempt(SHARE * budget)
+    if not good and found.candidate is not None:
+        found = _tighten(found, attempt)
     progress.step("int8", 1.0)
     progress.say(_in_words(found))
     return found
+
+
+def _tighten(first: Int8, attempt: Callable[[float], tuple[Int8, bool]]) -> Int8:
+    """The graph of the largest mean error that passes the gate, by bisection; `first`, if none does."""
+    best, low, high = first, 0.0, first.fit.error.mad
+    for _ in range(TIGHTER):
+        middle = (low + high) / 2
+        found, good = attempt(middle)
+        if good:
+            best, low = found, middle
+        elif found.candidate is None:
+            low = middle  # FP16 itself differs by more than that
+        else:
+            high = min(middle, found.fit.error.mad)
+    return best
 
 
 def _in_words(found: Int8) -> str:

@@ -46,8 +46,7 @@ def judge(bundle: Bundle, target: Target, proof: ProofSet) -> Accuracy:
         engine = open_engine(bundle, EngineOptions(device="cpu", precision=target.precision))
         owned.callback(engine.close)
         found = _run(engine, bundle.manifest.contract, proof, owned)
-    gate = Gate(alpha_mad=proof.budget, worst_mad=10 * proof.budget, iou_loss=max(0.003, proof.budget))
-    accuracy = compare_mattes(proof.wanted, found, gate, repeatable=True, source=proof.source)
+    accuracy = compare_mattes(proof.wanted, found, Gate.of(proof.budget), repeatable=True, source=proof.source)
     if not accuracy.passed:
         raise BadInputError(
             f"{target.kind} {target.precision} misses its accuracy gate here: {'; '.join(accuracy.failures)}",
