@@ -48,7 +48,7 @@ class PngSink:
         self._codec.width, self._codec.height = info.format.width, info.format.height
         self._codec.pix_fmt = "rgba" if self.wants_alpha else "rgb24"
         self._codec.time_base = Fraction(1, 25)  # means nothing to a picture, but is demanded
-        self._codec.thread_count = options.threads
+        self._codec.thread_count, self._codec.thread_type = options.threads, "FRAME"
         self._codec.options = {"compression_level": "1", "pred": "sub"}  # 4 times faster than the default, 15 % larger
 
     def write(self, frame: Frame) -> None:

@@ -85,7 +85,7 @@ def _rotated_box(contour: Any) -> RotatedBox:
     a, b, c, _ = cv2.boxPoints(rectangle).astype(np.float64)
     first, second = b - a, c - b
     long, short = (first, second) if np.hypot(*first) >= np.hypot(*second) else (second, first)
-    angle = math.degrees(math.atan2(long[1], long[0])) % 180.0
+    angle = math.degrees(math.atan2(long[1], long[0]))
     return RotatedBox(
         centre=(round(float(rectangle[0][0]), 1), round(float(rectangle[0][1]), 1)),
         size=(round(float(np.hypot(*long)) + 1, 1), round(float(np.hypot(*short)) + 1, 1)),

@@ -83,16 +83,25 @@ def test_events_go_to_stdout_when_asked(clip: Any, store: Any, caught: Any) -> N
 
 
 def test_what_was_printed_before_comes_first() -> None:
-    program = (
-        "import sys; from fractions import Fraction; from cutline.runtime.frame import FrameFormat\n"
-        "from cutline.runtime.sinks import StreamInfo, open_sink\n"
-        "print('printed')\n"
-        "open_sink('-', StreamInfo(format=FrameFormat(width=2, height=2), frame_rate=None, time_base=Fraction(1),"
-        " source_uri=None, name='', live=False, frames=None)).close(complete=True)\n"
-        "print('after')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "printed\nafter\n"
+    program = """
+from fractions import Fraction
+import numpy as np
+from cutline.runtime.frame import Frame, FrameFormat, Timestamp, allocate_planes
+from cutline.runtime.sinks import StreamInfo, open_sink
+print("printed")
+info = StreamInfo(format=FrameFormat(width=2, height=2), frame_rate=None, time_base=Fraction(1), source_uri=None,
+                  name="", live=False, frames=None)
+sink = open_sink("-", info)
+planes = allocate_planes(2, 2)
+sink.write(Frame(index=0, time=Timestamp(0, Fraction(1), 0), source=planes, composite=planes, alpha=None,
+                 matte=np.zeros((2, 2), np.float32)))
+sink.close(complete=True)
+print("after")
+"""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=buffered)
+    assert done.stdout.startswith(b"printed\nYUV4MPEG2 ")
+    assert done.stdout.endswith(b"after\n")
 
 
 def test_video_is_not_thrown_at_a_terminal(clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
