@@ -151,7 +151,8 @@ def main() -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
     cpu = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line] if cpu.is_file() else []
+    lines = cpu.read_text().splitlines() if cpu.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     print(f"{names[0] if names else platform.processor()}, kernels {isa()}, OpenCV {cv2.__version__}, one thread")
     bgr, behind = picture(1), picture(2)
     planes = to_planes(bgr)
