@@ -17,8 +17,6 @@ from cutline.runtime.errors import InternalError
 
 __all__ = ["quantise", "quantise_weight"]
 
-TINY = 1e-8  # a scale for values that are all zero
-
 
 def quantise(model: onnx.ModelProto, placement: Placement, thresholds: Mapping[str, float]) -> onnx.ModelProto:
     """Write the placement into a copy of the model.
@@ -60,13 +58,20 @@ def quantise_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.
     """Round a weight to int8, symmetric, one scale per slice along `axis`.
 
     Returns:
-        int8 of the weight's shape, float32[channels] scales; weight is about values * scales.
+        int8 of the weight's shape, float32[channels] scales that float16 holds; weight is about values * scales.
     """
     axis %= weight.ndim
     peak = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
-    scale = np.maximum(peak / SIGNED, TINY).astype(np.float32)
+    scale = _half_scale(peak / SIGNED)
     spread = scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
     return np.clip(np.rint(weight / spread), -SIGNED, SIGNED).astype(np.int8), scale
+
+
+def _half_scale(scale: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """The next float16 at or above each scale, never zero: typed graphs hold float16 scales and must mean the same."""
+    half = scale.astype(np.float16)
+    up = np.where(half < scale, np.nextafter(half, np.float16(np.inf)), half)
+    return np.maximum(up, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
 
 
 def _scales(placement: Placement, thresholds: Mapping[str, float]) -> dict[str, float]:
@@ -76,7 +81,7 @@ def _scales(placement: Placement, thresholds: Mapping[str, float]) -> dict[str, 
         if tensor not in thresholds:
             raise InternalError("a tensor was not calibrated", remedy="Report this model.", tensor=tensor)
         peaks[group] = max(peaks.get(group, 0.0), thresholds[tensor])
-    return {group: max(peak / codes[group], TINY) for group, peak in peaks.items()}
+    return {group: float(_half_scale(np.array(peak / codes[group]))) for group, peak in peaks.items()}
 
 
 def _quantise_tensor(

@@ -110,6 +110,26 @@ def test_a_quantised_graph_gets_float16_scales_and_computes_the_same(
     assert 0 < typed_error < 1.3 * error
 
 
+def test_biases_many_steps_large_come_through_onnxruntime_whole(
+    net: type, contract: ModelContract, frames: Frames
+) -> None:
+    build = net(image=(1, 3, 32, 32))
+    x = build.relu(build.conv("image", "stem", 16))
+    x = build.relu(build.conv(x, "merge", 16))
+    build.conv(build.relu(build.conv(x, "smooth", 16)), "head", 1)
+    build.op("Sigmoid", "alpha", ["head"])
+    factors = {"stem.weight": 0.01, "stem.bias": 0.01, "merge.weight": 0.01, "merge.bias": 1e-2, "smooth.weight": 1e3}
+    for name, factor in factors.items():
+        build.weights[name] *= np.float32(factor)
+    model = normalise(build.model(alpha=(1, 1, 32, 32)))
+    peaks = {name: h.peak for name, h in collect(model, contract, frames).items()}
+    int8 = quantise(model, place(model, Policy(name="test")), peaks)
+    run = ort_runner(contract, frames)
+    original = np.stack(run(model))
+    error, typed_error = (np.abs(np.stack(run(m)) - original).mean() for m in (int8, to_fp16(int8, {}).model))
+    assert typed_error < 2 * error
+
+
 def test_casts_in_the_model_follow_the_type_around_them() -> None:
     nodes = [
         helper.make_node("Cast", ["codes"], ["x"], to=TensorProto.FLOAT),

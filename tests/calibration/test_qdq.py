@@ -144,6 +144,14 @@ def test_rounding_a_weight_is_off_by_half_a_step_at_most() -> None:
     assert np.abs(values).max() == 127
 
 
+def test_scales_are_float16_values_so_that_both_forms_of_the_graph_mean_the_same(int8: onnx.ModelProto) -> None:
+    graph = Graph(int8)
+    for node in int8.graph.node:
+        if node.op_type == "DequantizeLinear":
+            scale = graph.constant(node.input[1]).astype(np.float32)
+            np.testing.assert_array_equal(scale, scale.astype(np.float16).astype(np.float32))
+
+
 def test_a_pruned_channel_of_zeros_stays_zero() -> None:
     weight = np.ones((2, 3), np.float32)
     weight[1] = 0
