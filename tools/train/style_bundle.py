@@ -52,7 +52,8 @@ def style_card(facts: StyleFacts, figures: StyleFigures) -> str:
         else "Gram statistics of a fixed bank of random filters at four scales; no pretrained weights"
     )
     frames = "generated product scenes" + (" and photographs, half of each" if facts.photographs else "")
-    begun = f", started from `{facts.start}`" if facts.start else ""
+    begun = f", started from {facts.start}" if facts.start else ""
+    folder = " --scenes FOLDER" if facts.photographs else ""
     rows = (
         ("content: SSIM of luma, output to input", f"{figures.content_ssim:.3f}"),
         ("style: Gram distance of all pictures to the style image, before", f"{figures.style_before:.3f}"),
@@ -78,8 +79,8 @@ def style_card(facts: StyleFacts, figures: StyleFigures) -> str:
         "## Figures",
         "",
         f"{figures.pictures} held-out pictures, full strength "
-        f"(`python -m cutline.tools.train.style_report {facts.name}`); it judges with other "
-        "filters than those that taught.",
+        f"(`python -m cutline.tools.train.style_report {facts.name}{folder}`); "
+        "it judges with other filters than those that taught.",
         "",
         "| figure | |",
         "|---|---:|",
