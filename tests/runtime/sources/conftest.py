@@ -39,6 +39,7 @@ class Clips:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._recipes: dict[str, tuple[object, ...]] = {}
 
     def make(
         self,
@@ -61,8 +62,11 @@ class Clips:
     ) -> Path:
         """Write the clip unless it is there already. colour: (AVColorSpace, AVColorRange)."""
         path = self.folder / name
+        recipe = (size, frames, rate, codec, pixels, options, paint, pts, rotate, aspect, colour, audio)
         if path.exists():
+            assert self._recipes[name] == recipe, "two tests mean different clips by one name"
             return path
+        self._recipes[name] = recipe
         lossless = {"libx264": {"qp": "0", "preset": "ultrafast", "bf": "0"}}.get(codec, {})
         with av.open(str(path), "w", format=container, options=container_options or {}) as out:
             stream = out.add_stream(codec, rate=rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutline.runtime.errors import DeviceError, NoInputError, UsageError
@@ -75,6 +75,7 @@ def test_no_pictures_is_no_input(tmp_path: Path, text: str) -> None:
         list_pictures(text.format(tmp_path))
 
 
+@settings(deadline=None)
 @given(st.lists(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), unique=True))
 def test_natural_order_sorts_any_names(names: list[str]) -> None:
     from cutline.runtime.sources.address import _natural

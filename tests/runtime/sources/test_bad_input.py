@@ -177,9 +177,9 @@ def test_names_in_no_known_alphabet_do_not_matter(clips: Clips) -> None:
     assert len(taken.filled) == 1
 
 
-@pytest.mark.parametrize("name", ["plain.mp4", "plain.mkv", "plain.ts", "shot.jpg"])
+@pytest.mark.parametrize("name", ["hit.mp4", "hit.mkv", "hit.ts", "hit.jpg"])
 def test_damaged_bytes_end_in_frames_or_in_one_line(clips: Clips, name: str) -> None:
-    if name == "shot.jpg":
+    if name == "hit.jpg":
         whole = clips.picture(name, np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
     else:
         whole = clips.make(name, paint=noisy)

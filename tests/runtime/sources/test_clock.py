@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutline.runtime.sources.clock import Clock, Pace
@@ -58,6 +58,7 @@ def test_a_new_connection_continues_in_the_old_unit() -> None:
     assert said == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(-(10**9), 10**9), max_size=50), st.sampled_from([None, 1, 25, 1000]))
 def test_times_always_rise(stamps: list[int | None], rate: int | None) -> None:
     clock, _ = make(rate)
