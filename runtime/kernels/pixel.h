@@ -126,8 +126,8 @@ template <class V> CUTLINE_FN V coverage(V a, V b, V luma) { return clamp01(a * 
 
 // Trust in a low-resolution pixel as pure foreground; of its complement, as pure background.
 CUTLINE_FN float trust(float alpha) {
-    const float square = alpha * alpha;
-    return square * square;
+    const float square = alpha * alpha, fourth = square * square;
+    return fourth * fourth;                                       // 0.5 counts 0.004, 0.9 counts 0.43
 }
 
 // Foreground colour of a mixed pixel: F = f + alpha (I - alpha f - (1 - alpha) b), Forte 2021 (blur fusion), eq. 2.

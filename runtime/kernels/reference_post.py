@@ -76,7 +76,7 @@ def _filled(weight: F64, colour: F64) -> list[F64]:
 
 def fill_colours(matte: F64, guide: F64) -> tuple[list[F64], list[F64]]:
     """Return the colours of product and scene [3, ..] on half the guide's grid and coarser, each defined everywhere."""
-    return _filled(matte**4, guide), _filled((1 - matte) ** 4, guide)
+    return _filled(matte**8, guide), _filled((1 - matte) ** 8, guide)
 
 
 def blurred(scene: list[F64], sigma: float) -> F64:
