@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cutline.engine import keys
 from cutline.engine.cache import Cache
 from cutline.engine.candidates import Candidate, make_candidate
-from cutline.engine.choose import Choice, Chooser, GateError, ground_of
+from cutline.engine.choose import Choice, Chooser, GateError
 from cutline.engine.contents import Contents, pack_contents
 from cutline.engine.cpu import cpu_precisions
 from cutline.engine.evidence import Evidence, HeldOut
@@ -23,7 +23,7 @@ from cutline.engine.proof import Gate
 from cutline.engine.quantised import Int8, fit_int8
 from cutline.engine.report import worst_picture
 from cutline.engine.subject import Subject, load_subject, plain_name
-from cutline.engine.targets import BuildTarget, Precision, Wanted
+from cutline.engine.targets import BuildTarget, Ground, Precision, Wanted
 from cutline.engine.tensorrt_builder import Plan, PlanOptions, build_plan, demand_library
 from cutline.runtime.errors import DeviceError, NoInputError, OutputError, UsageError
 from cutline.runtime.manifest import Manifest
@@ -84,7 +84,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
     subject = load_subject(options.source, shapes=options.shapes, hints=options.hints, cache=cache, progress=progress)
     footage = gather(subject, options.calib, options.table, cache, progress)
     evidence = Evidence(subject.model, subject.contract, footage.held_out, Gate.of(options.budget), cache)
-    made = _Maker(subject, footage, evidence, options, cache, progress)
+    made = _Maker(subject, footage, evidence, options.budget, cache, progress)
     try:
         chooser = Chooser(
             made, evidence, native=cpu_precisions(), calibrated=footage.table is not None, progress=progress
@@ -136,37 +136,36 @@ def _check_demands(options: BuildOptions) -> dict[BuildTarget, str | None]:
 
 
 class _Maker:
-    """Makes each precision's graph once. INT8 is fitted to the budget first."""
+    """Makes each graph once. INT8 is fitted to the budget first, for CPUs and for GPUs each in their own way."""
 
     def __init__(
-        self,
-        subject: Subject,
-        footage: Footage,
-        evidence: Evidence,
-        options: BuildOptions,
-        cache: Cache,
-        progress: Progress,
+        self, subject: Subject, footage: Footage, evidence: Evidence, budget: float, cache: Cache, progress: Progress
     ) -> None:
         self._subject, self._footage, self._evidence = subject, footage, evidence
-        self._budget, self._cache, self._progress = options.budget, cache, progress
-        self._grounds = {ground_of(target) for target in options.targets}
-        self._made: dict[Precision, Candidate | None] = {}
-        self.int8: Int8 | None = None
+        self._budget, self._cache, self._progress = budget, cache, progress
+        self._made: dict[Precision, Candidate] = {}
+        self.int8: dict[Ground, Int8] = {}
 
-    def __call__(self, precision: Precision) -> Candidate | None:
+    def __call__(self, precision: Precision, ground: Ground) -> Candidate | None:
         """The graph of a precision; None when no INT8 graph meets the budget."""
+        if precision == "int8":
+            return self._int8(ground)
         if precision not in self._made:
-            if precision == "int8":
-                self.int8 = fit_int8(
-                    self._subject, self._footage, self._budget, self._passes, self._cache, self._progress
-                )
-                self._made[precision] = self.int8.candidate
-            else:
-                self._made[precision] = make_candidate(self._subject.model, precision, self._footage.table)
+            self._made[precision] = make_candidate(self._subject.model, precision, self._footage.table)
         return self._made[precision]
 
-    def _passes(self, candidate: Candidate) -> bool:
-        return all(self._evidence.prove(candidate, ground).accuracy.passed for ground in sorted(self._grounds))
+    def _int8(self, ground: Ground) -> Candidate | None:
+        if ground not in self.int8:
+            self.int8[ground] = fit_int8(
+                self._subject,
+                self._footage,
+                ground,
+                self._budget,
+                lambda candidate: self._evidence.prove(candidate, ground).accuracy.passed,
+                self._cache,
+                self._progress,
+            )
+        return self.int8[ground].candidate
 
 
 def _build_plans(

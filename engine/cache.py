@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from cutline.runtime.errors import StorageError
 
 __all__ = ["Cache", "default_folder"]
 
-FORMAT = 1  # raise it when what a stage makes of the same inputs changes
+FORMAT = 2  # raise it when what a stage makes of the same inputs changes
 LIMIT = 4 << 30  # bytes kept; the least recently used go first
 
 
@@ -37,8 +38,8 @@ class Cache:
             ) from error
 
     def key(self, stage: str, *parts: object) -> str:
-        """Digest of everything that decides a result: bytes as they are, the rest as canonical JSON."""
-        digest = hashlib.sha256(f"{FORMAT}:{stage}".encode())
+        """Digest of everything that decides a result: our version, bytes as they are, the rest as canonical JSON."""
+        digest = hashlib.sha256(f"{FORMAT}:{version('cutline')}:{stage}".encode())
         for part in parts:
             data = part if isinstance(part, bytes) else msgspec.json.encode(part, order="sorted")
             digest.update(len(data).to_bytes(8, "big"))

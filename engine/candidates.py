@@ -20,9 +20,13 @@ ORDER: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")  # most precise 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One typed graph. `bf16` is the float32 graph, computed in bfloat16 where the CPU has it."""
+    """One typed graph. `bf16` is the float32 graph, computed in bfloat16 where the CPU has it.
+
+    variant: names the placement of an INT8 graph that is for one library alone; empty for graphs that serve all.
+    """
 
     precision: Precision
+    variant: str = ""
     model: onnx.ModelProto
     layers: Mapping[str, str]
     reasons: Mapping[str, str]
@@ -30,7 +34,12 @@ class Candidate:
     @property
     def member(self) -> str:
         """Its name in a bundle."""
-        return "source.onnx" if self.precision in ("fp32", "bf16") else f"graphs/{self.precision}.onnx"
+        return "source.onnx" if self.precision in ("fp32", "bf16") else f"graphs/{self.label}.onnx"
+
+    @property
+    def label(self) -> str:
+        """Precision, and the variant where there is one: int8-openvino."""
+        return f"{self.precision}-{self.variant}" if self.variant else self.precision
 
     @property
     def data(self) -> bytes:
@@ -60,9 +69,11 @@ def make_candidate(model: onnx.ModelProto, precision: Precision, table: Calibrat
     return as_candidate(typed_model(model, precision, table=table))
 
 
-def as_candidate(typed: TypedModel) -> Candidate:
+def as_candidate(typed: TypedModel, variant: str = "") -> Candidate:
     """Wrap what calibration made."""
-    return Candidate(precision=typed.precision, model=typed.model, layers=typed.layers, reasons=typed.reasons)
+    return Candidate(
+        precision=typed.precision, variant=variant, model=typed.model, layers=typed.layers, reasons=typed.reasons
+    )
 
 
 def wanted_precisions(

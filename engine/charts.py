@@ -8,7 +8,7 @@ from html import escape
 
 __all__ = ["Bar", "bars", "strip"]
 
-ROW, LABEL, WIDTH, VALUE = 22, 210, 760, 96  # pixels: of a row, of its label, of the chart, of the figure at its end
+ROW, LABEL, WIDTH, VALUE = 22, 210, 760, 130  # pixels: of a row, of its label, of the chart, of the figure at its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

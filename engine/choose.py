@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cutline.engine.candidates import ORDER, Candidate, wanted_precisions
-from cutline.engine.evidence import Evidence, Ground
+from cutline.engine.evidence import Evidence
 from cutline.engine.latency import Timing, pick_fastest
 from cutline.engine.progress import Progress
 from cutline.engine.proof import Proof
-from cutline.engine.targets import BuildTarget, Precision, Wanted
+from cutline.engine.targets import BuildTarget, Ground, Precision, Wanted
 from cutline.runtime.errors import BadInputError
 
-__all__ = ["Choice", "Chooser", "GateError", "ground_of"]
+__all__ = ["Choice", "Chooser", "GateError"]
 
 
 class GateError(BadInputError):
@@ -35,7 +35,7 @@ class Choice:
 
     def proof(self, target: BuildTarget, precision: Precision) -> Proof:
         """The proof that lets a graph into a bundle for a target."""
-        return self.proofs[ground_of(target), precision]
+        return self.proofs[target.ground, precision]
 
     def note(self, line: str) -> None:
         """Record a decision once."""
@@ -43,22 +43,17 @@ class Choice:
             self.notes.append(line)
 
 
-def ground_of(target: BuildTarget) -> Ground:
-    """Where a target's arithmetic is proven: on this CPU itself, or with the roundings of a GPU."""
-    return "cpu" if target.kind == "openvino" else "gpu"
-
-
 class Chooser:
     """Borrows the evidence; proves and times what each target may get, and decides.
 
     Args:
-        make: gives the graph of a precision, None where no such graph meets the budget.
+        make: gives the graph of a precision for a CPU or a GPU, None where no such graph meets the budget.
         native: float types of this CPU.
     """
 
     def __init__(
         self,
-        make: Callable[[Precision], Candidate | None],
+        make: Callable[[Precision, Ground], Candidate | None],
         evidence: Evidence,
         *,
         native: tuple[Precision, ...],
@@ -91,7 +86,7 @@ class Chooser:
     ) -> tuple[Candidate, ...]:
         if precision == "fp16" and wanted == ("bf16",):
             choice.note(f"{target}: bf16 is the 16-bit float type of this CPU, so that is what it gets")
-        graphs = [graph for name in wanted if (graph := self._make(name)) is not None]
+        graphs = [graph for name in wanted if (graph := self._make(name, target.ground)) is not None]
         if not graphs:
             raise GateError(
                 "no INT8 graph meets the budget", remedy="Raise --budget, or use --precision auto.", target=str(target)
@@ -110,7 +105,7 @@ class Chooser:
 
     def _fastest(self, choice: Choice, target: BuildTarget, wanted: tuple[Precision, ...]) -> tuple[Candidate, ...]:
         """On this CPU: time all, ship the fastest that passes, and FP32 for CPUs that lack its type."""
-        graphs = {name: graph for name in wanted if (graph := self._make(name)) is not None}
+        graphs = {name: graph for name in wanted if (graph := self._make(name, target.ground)) is not None}
         passing = tuple(p for p in ORDER if p in graphs and self._passes(choice, target, graphs[p]))
         if not passing:
             raise GateError(f"nothing passes the accuracy gate for {target}", remedy="Raise --budget.")
@@ -129,11 +124,17 @@ class Chooser:
 
     def _untimed(self, choice: Choice, target: BuildTarget, wanted: tuple[Precision, ...]) -> tuple[Candidate, ...]:
         """On a GPU that is not here: every reduced precision that passes, FP16 first; FP32 only when none does."""
-        reduced = [graph for name in wanted if name != "fp32" and (graph := self._make(name)) is not None]
+        reduced = [
+            graph for name in wanted if name != "fp32" and (graph := self._make(name, target.ground)) is not None
+        ]
         passing = [graph for graph in reduced if self._passes(choice, target, graph)]
         if len(passing) > 1:
             choice.note("GPU engines were not timed: fp16 comes first; int8 is there for the device to compare")
-        if not passing and (plain := self._make("fp32")) is not None and self._passes(choice, target, plain):
+        if (
+            not passing
+            and (plain := self._make("fp32", target.ground)) is not None
+            and self._passes(choice, target, plain)
+        ):
             passing = [plain]
         if not passing:
             raise GateError(f"nothing passes the accuracy gate for {target}", remedy="Raise --budget.")
@@ -148,7 +149,7 @@ class Chooser:
 
     def _prove(self, choice: Choice, target: BuildTarget, graph: Candidate) -> Proof:
         self._progress.step(f"proof of {graph.precision} for {target}", None)
-        proof = choice.proofs[ground_of(target), graph.precision] = self._evidence.prove(graph, ground_of(target))
+        proof = choice.proofs[target.ground, graph.precision] = self._evidence.prove(graph, target.ground)
         self._progress.step(f"proof of {graph.precision} for {target}", 1.0)
         return proof
 

@@ -25,7 +25,7 @@ from cutline.engine.proof_set import write_proof_set
 from cutline.engine.quantised import Int8
 from cutline.engine.report import ReportData, render
 from cutline.engine.subject import CALIBRATION_MEMBER, SOURCE_MEMBER, Subject
-from cutline.engine.targets import BuildTarget, Precision
+from cutline.engine.targets import BuildTarget, Ground, Precision
 from cutline.engine.tensorrt_builder import Plan
 from cutline.runtime.errors import StorageError
 from cutline.runtime.manifest import Manifest, Target
@@ -43,7 +43,7 @@ class Contents:
     footage: Footage
     evidence: Evidence
     choice: Choice
-    int8: Int8 | None
+    int8: Mapping[Ground, Int8]
     plans: Mapping[tuple[BuildTarget, Precision], Plan]
     budget: float
 
@@ -111,7 +111,7 @@ def _members(contents: Contents) -> dict[str, bytes]:
         members.setdefault(candidate.member, candidate.data)
         if candidate.member != SOURCE_MEMBER:
             explained = Explained(layers=dict(candidate.layers), reasons=dict(candidate.reasons))
-            members[f"graphs/{candidate.precision}.json"] = msgspec.json.encode(explained)  # in the network's order
+            members[f"graphs/{candidate.label}.json"] = msgspec.json.encode(explained)  # in the network's order
     for (target, precision), plan in contents.plans.items():
         members[_plan_member(target, precision, plan)] = plan.data
     if contents.footage.table_data is not None:

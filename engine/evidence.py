@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,12 +19,11 @@ from cutline.engine.half import emulate_half
 from cutline.engine.latency import Timing, measure
 from cutline.engine.progress import Progress
 from cutline.engine.proof import Accuracy, Gate, Proof, prove
-from cutline.engine.targets import Precision
+from cutline.engine.targets import Ground, Precision
 from cutline.runtime.contract import ModelContract
 
 __all__ = ["Evidence", "HeldOut"]
 
-Ground = Literal["cpu", "gpu"]
 F32 = NDArray[np.float32]
 
 

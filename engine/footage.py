@@ -42,10 +42,6 @@ class Footage:
     table_data: bytes | None = None
     carried: ProofSet | None = None  # proof frames that came with a bundle
 
-    def search_digest(self) -> list[bytes]:
-        """What the search frames are, for cache keys."""
-        return HeldOut(sequences=self.search, source="").digest_parts()
-
     def record(self) -> dict[str, Any] | None:
         """What the manifest says of the calibration."""
         if self.table is None:

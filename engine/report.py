@@ -22,6 +22,7 @@ from cutline.engine.proof import Accuracy, Proof
 from cutline.engine.quantised import Int8
 from cutline.engine.report_style import STYLE
 from cutline.engine.subject import Subject
+from cutline.engine.targets import Ground
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.manifest import Target
 
@@ -44,7 +45,7 @@ class ReportData:
     subject: Subject
     evidence: Evidence
     choice: Choice
-    int8: Int8 | None
+    int8: Mapping[Ground, Int8]
     targets: Sequence[Target]
     calibration: Mapping[str, Any] | None
     budget: float
@@ -224,9 +225,12 @@ def worst_picture(feed: Feed, contract: ModelContract, wanted: F32, found: F32) 
 
 
 def _sensitivity(data: ReportData) -> str:
-    if data.int8 is None or not data.int8.ranking:
-        return ""
-    kept = set(data.int8.fit.floats)
+    parts = [_ranking(found, ground) for ground, found in data.int8.items() if found.ranking]
+    return "<h2>Sensitivity</h2>" + "".join(parts) if parts else ""
+
+
+def _ranking(found: Int8, ground: Ground) -> str:
+    kept = set(found.fit.floats)
     rows = [
         Bar(
             label=entry.layer,
@@ -234,12 +238,16 @@ def _sensitivity(data: ReportData) -> str:
             text=f"{entry.error.mad:.6f}{' → fp16' if entry.layer in kept else ''}",
             kind="fp16" if entry.layer in kept else "int8",
         )
-        for entry in data.int8.ranking[:40]
+        for entry in found.ranking[:40]
     ]
-    more = len(data.int8.ranking) - len(rows)
-    note = "<p>What each layer costs the matte (alpha MAD) when it alone is INT8, on calibration frames.</p>"
+    where = "in OpenVINO" if ground == "cpu" else "with a GPU's roundings"
+    note = (
+        f"<p>Alpha MAD on calibration frames, {where}, when this layer alone is INT8; "
+        f"with none in INT8 it is {found.floor:.6f}.</p>"
+    )
+    more = len(found.ranking) - len(rows)
     rest = f"<p>{more} layers that cost less are not shown.</p>" if more > 0 else ""
-    return "<h2>Sensitivity</h2>" + note + bars(rows, title="Sensitivity of each layer") + rest
+    return note + bars(rows, title="Sensitivity of each layer") + rest
 
 
 def _layers(data: ReportData) -> str:
@@ -247,8 +255,8 @@ def _layers(data: ReportData) -> str:
     seen = set()
     for candidates in data.choice.shipped.values():
         for candidate in candidates:
-            if candidate.precision not in seen:
-                seen.add(candidate.precision)
+            if candidate.label not in seen:
+                seen.add(candidate.label)
                 parts.append(_layer_table(candidate))
     return "<h2>Precision of each layer</h2>" + "".join(parts)
 
@@ -261,7 +269,8 @@ def _layer_table(candidate: Candidate) -> str:
     picture = strip(cells, title=f"Precision of each layer of the {candidate.precision} graph")
     table = _table(["layer", "precision", "why"], rows)
     count = f"{len(cells)} layers with weights"
-    return f"{_chip(candidate.precision)} {picture}<details><summary>{count}</summary>{table}</details>"
+    variant = f" for {escape(candidate.variant)}" if candidate.variant else ""
+    return f"{_chip(candidate.precision)}{variant} {picture}<details><summary>{count}</summary>{table}</details>"
 
 
 def _calibration(data: ReportData) -> str:

@@ -8,10 +8,11 @@ from typing import Literal, cast, get_args
 
 from cutline.runtime.errors import UsageError
 
-__all__ = ["RTX_DEVICES", "BuildTarget", "Kind", "Precision", "Wanted", "parse_precision", "parse_targets"]
+__all__ = ["RTX_DEVICES", "BuildTarget", "Ground", "Kind", "Precision", "Wanted", "parse_precision", "parse_targets"]
 
 Kind = Literal["openvino", "tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Ground = Literal["cpu", "gpu"]
 Wanted = Literal["fp32", "fp16", "int8", "auto"]
 
 RTX_DEVICES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")  # tensorrt_rtx.ComputeCapability, release 1.7
@@ -23,6 +24,11 @@ class BuildTarget:
 
     kind: Kind
     device: str | None = None
+
+    @property
+    def ground(self) -> Ground:
+        """Where its arithmetic is proven: on this CPU itself, or with the roundings of a GPU."""
+        return "cpu" if self.kind == "openvino" else "gpu"
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.device}" if self.device else self.kind

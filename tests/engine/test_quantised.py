@@ -19,11 +19,11 @@ def found(floats: int) -> Int8:
     names = tuple(str(i) for i in range(floats))
     candidate = Candidate(precision="int8", model=onnx.ModelProto(), layers={}, reasons={})
     fit = Fit(typed=None, floats=names, error=error, ranking=(), steps=())
-    return Int8(candidate=candidate, fit=fit, ranking=())
+    return Int8(candidate=candidate, fit=fit, ranking=(), floor=0.0)
 
 
 def nothing() -> Int8:
-    return Int8(candidate=None, fit=found(5).fit, ranking=())
+    return Int8(candidate=None, fit=found(5).fit, ranking=(), floor=0.0)
 
 
 def attempt(needed: int) -> Any:
