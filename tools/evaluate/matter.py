@@ -40,6 +40,7 @@ class Matter:
             raise DeviceError("ONNX Runtime is missing", remedy="Run `pip install cutline[build]`.") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to whoever works
         try:
             self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
