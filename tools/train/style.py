@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +29,24 @@ _SMALLEST = 64  # pixels, of a style image
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _CROP = (96, 64)  # pixels, learned on at a time
 _STILLS = ("screen", "grain", "strokes", "none")
-_OTHERS: tuple[Still, float, float] = ("grain", 0.7, 0.1)  # what lies still, weights of content and colour
-_MADE_HERE: dict[str, tuple[Still, float, float]] = {
-    "ink": ("grain", 0.7, 0.02),
-    "poster": ("screen", 0.7, 0.3),
-    "oil": ("strokes", 0.7, 0.1),
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """What lies still, and the weights of the loss (see StyleWeights)."""
+
+    still: Still = "grain"
+    style: float = 14.0
+    content: float = 0.7
+    colour: float = 0.1
+    variation: float = 0.05
+    calm: float = 5.0
+
+
+_MADE_HERE = {
+    "ink": _Recipe(still="none", content=0.6, colour=0.0, calm=25.0),
+    "poster": _Recipe(still="screen", colour=0.3),
+    "oil": _Recipe(still="strokes", style=16.0, content=0.4, colour=0.05, variation=0.0, calm=4.0),
 }
 
 
@@ -55,7 +68,7 @@ class StyleTrainOptions:
     width: int = 512  # of the network's input, pixels
     height: int = 288
     still: Still | None = None  # what the network may see lie still: screen, grain, strokes or none; by default grain
-    style_weight: float = 10.0
+    style_weight: float | None = None  # by default 14
     content_weight: float | None = None  # by default 0.7
     colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.1
     device: str = "auto"  # cpu, cuda, or auto
@@ -76,23 +89,27 @@ class StyleTrainOptions:
                 width=self.width,
                 height=self.height,
             )
-        still, content, colour = self.settled
-        if still not in _STILLS:
-            raise UsageError("nothing of that kind lies still", remedy=f"Use one of {', '.join(_STILLS)}.", still=still)
-        if self.frames < 8 or min(self.style_weight, content, colour) < 0:
+        recipe = self.recipe
+        if recipe.still not in _STILLS:
+            raise UsageError(
+                "nothing of that kind lies still", remedy=f"Use one of {', '.join(_STILLS)}.", still=recipe.still
+            )
+        if self.frames < 8 or min(recipe.style, recipe.content, recipe.colour) < 0:
             raise UsageError(
                 "frames or a weight is out of range", remedy="Use 8 frames at least, and weights of 0 or more."
             )
 
     @property
-    def settled(self) -> tuple[Still, float, float]:
-        """What lies still, and the weights of content and colour: as asked for, else the style's own."""
-        still, content, colour = _MADE_HERE.get(self.name, _OTHERS) if self.image is None else _OTHERS
-        return (
-            still if self.still is None else self.still,
-            content if self.content_weight is None else self.content_weight,
-            colour if self.colour_weight is None else self.colour_weight,
-        )
+    def recipe(self) -> _Recipe:
+        """What was asked for, and where nothing was, what is usual for the style."""
+        usual = _MADE_HERE.get(self.name, _Recipe()) if self.image is None else _Recipe()
+        asked = {
+            "still": self.still,
+            "style": self.style_weight,
+            "content": self.content_weight,
+            "colour": self.colour_weight,
+        }
+        return replace(usual, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +209,20 @@ def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
     from cutline.tools.train.style_loop import StyleLoopOptions
     from cutline.tools.train.style_losses import StyleWeights
 
-    still, content, colour = options.settled
+    recipe = options.recipe
     return StyleLoopOptions(
         steps=options.steps,
         seed=options.seed,
         batch=options.batch,
         rate=options.rate,
-        weights=StyleWeights(style=options.style_weight, content=content, colour=colour),
-        still=still,
+        weights=StyleWeights(
+            style=recipe.style,
+            content=recipe.content,
+            colour=recipe.colour,
+            variation=recipe.variation,
+            calm=recipe.calm,
+        ),
+        still=recipe.still,
         device=choose_device(options.device),
     )
 
