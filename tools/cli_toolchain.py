@@ -29,7 +29,7 @@ def build(
     target: Annotated[
         str, typer.Option(help="openvino, tensorrt, tensorrt-rtx:sm86,sm89; several with commas.")
     ] = "openvino",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8 or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
     calib: Annotated[
         list[str] | None, typer.Option(help="Footage to calibrate on: folder, clip, camera. May repeat.")
     ] = None,
