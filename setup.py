@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -35,30 +35,51 @@ COMMON = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra
 MATHS = ["-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
 
 
-def stop(message: str) -> None:
+def stop(message: str) -> NoReturn:
     """End the build with one line and no traceback."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def find_compiler() -> str:
+    """Return the C++ compiler's path."""
+    return shutil.which("g++") or shutil.which("clang++") or stop("no C++ compiler. Install it: sudo apt install g++")
+
+
+def find_headers() -> list[str]:
+    """Return the folders of Python's headers."""
+    paths = sysconfig.get_paths()
+    folders = [paths["include"], paths["platinclude"]]
+    if not any((Path(folder) / "Python.h").is_file() for folder in folders):
+        stop("no Python headers (Python.h). Install them: sudo apt install python3-dev")
+    return folders
+
+
+def find_isas() -> dict[str, list[str]]:
+    """Return this machine's instruction sets and their flags."""
+    machine = MACHINES.get(platform.machine().lower())
+    if machine is None:
+        stop(f"no kernels for a {platform.machine()} processor; x86-64 and aarch64 are supported")
+    return ISAS[machine]
+
+
+def run(command: list[str]) -> None:
+    """Run one compiler, show what it says, stop where it fails."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.stderr:
+        print(done.stderr, file=sys.stderr)
+    if done.returncode:
+        stop(f"{Path(command[0]).name} failed on {command[-3]}")
 
 
 class BuildKernels(build_ext):
     """Compiles each loop file once per instruction set, in parallel, and links one extension."""
 
     def build_extension(self, ext: Extension) -> None:
-        compiler = shutil.which("g++") or shutil.which("clang++")
-        if compiler is None:
-            stop("no C++ compiler. Install one: sudo apt install g++")
-        headers = [sysconfig.get_paths()["include"], sysconfig.get_paths()["platinclude"]]
-        if not any((Path(folder) / "Python.h").is_file() for folder in headers):
-            stop("no Python headers (Python.h). Install them: sudo apt install python3-dev")
-        machine = MACHINES.get(platform.machine().lower())
-        if machine is None:
-            stop(f"no kernels for a {platform.machine()} processor; x86-64 and aarch64 are supported")
-        assert compiler is not None
-        assert machine is not None
+        compiler, headers, isas = find_compiler(), find_headers(), find_isas()
         objects = Path(self.build_temp) / "kernels"
         objects.mkdir(parents=True, exist_ok=True)
-        jobs = [(name, isa, [*flags, *MATHS]) for isa, flags in ISAS[machine].items() for name in LOOPS]
+        jobs = [(name, isa, [*flags, *MATHS]) for isa, flags in isas.items() for name in LOOPS]
         jobs += [(name, "", []) for name in ONCE]
 
         def build(job: tuple[str, str, list[str]]) -> str:
@@ -73,15 +94,6 @@ class BuildKernels(build_ext):
         output = Path(self.get_ext_fullpath(ext.name))
         output.parent.mkdir(parents=True, exist_ok=True)
         run([compiler, "-shared", "-s", *built, "-o", str(output)])
-
-
-def run(command: list[str]) -> None:
-    """Run one compiler, show what it says, stop where it fails."""
-    done: Any = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.stderr:
-        print(done.stderr, file=sys.stderr)
-    if done.returncode:
-        stop(f"{Path(command[0]).name} failed on {command[-3]}")
 
 
 setup(
