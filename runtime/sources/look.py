@@ -21,7 +21,7 @@ Turn = tuple[tuple[str, str], ...]  # filters and their arguments that set a pic
 _MATRICES: Final = {
     1: ("bt709", Matrix.BT709),
     4: ("fcc", Matrix.BT709),
-    5: ("bt470bg", Matrix.BT601),
+    5: ("smpte170m", Matrix.BT601),  # BT.470 BG: the same numbers under a name that not every FFmpeg knows
     6: ("smpte170m", Matrix.BT601),
     7: ("smpte240m", Matrix.BT709),
     9: ("bt2020", Matrix.BT2020),
@@ -102,7 +102,7 @@ def _matrix(space: int, height: int) -> tuple[str, Matrix]:
 
 
 def _short(matrix_name: str) -> str:
-    return "bt601" if matrix_name in ("bt470bg", "smpte170m") else matrix_name
+    return "bt601" if matrix_name == "smpte170m" else matrix_name
 
 
 def read_turn(frame: av.VideoFrame) -> Turn:

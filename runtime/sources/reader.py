@@ -24,7 +24,7 @@ MAX_PIXELS: Final = 1 << 27  # of a decoded picture: 16384 x 8192; FFmpeg refuse
 LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}  # options of every demuxer and decoder
 PIXELS_PER_THREAD: Final = 125_000_000  # a second that one core decodes with ease: 1080p at 60 fps
 _NO_VIDEO_FORMATS: Final = frozenset({"tty"})  # FFmpeg would render a text file as a terminal
-_ATTACHED_PICTURE: Final = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
+_COVER: Final = av.stream.Disposition.attached_pic  # of an audio file
 _HDR: Final = {16: "PQ", 18: "HLG"}  # AVColorTransferCharacteristic
 
 
@@ -182,7 +182,7 @@ class VideoReader:
     def _pick(self, container: InputContainer) -> VideoStream:
         if container.format.name in _NO_VIDEO_FORMATS:
             raise BadInputError("this is text, not a video", remedy="Give a video or picture file.", input=self._name)
-        videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
+        videos = [s for s in container.streams.video if _COVER not in s.disposition]
         if not videos:
             what = "this has sound but no picture" if container.streams.audio else "there is no video in it"
             raise BadInputError(what, remedy="Give a video or picture file.", input=self._name)
