@@ -20,6 +20,7 @@ class Feed:
         self.port = self._listener.getsockname()[1]
         self.clip = clip
         self.connections = 0
+        self.drops = 0
         self.drop_after = 1 << 40  # bytes of one connection
         self.silent_after = 1 << 40
         self._pause_s = pause_s
@@ -64,6 +65,7 @@ class Feed:
             at = sent % len(data)
             sent += client.send(data[at : at + PACKET])
             self._stop.wait(self._pause_s)
+        self.drops += 1
 
     def _wait_until_left(self, client: socket.socket) -> None:
         client.settimeout(0.05)

@@ -137,6 +137,32 @@ def test_dropped_connections_are_made_again(stream: Path, watch: Opener) -> None
         seen.assert_in_order()
 
 
+def test_frames_that_a_connection_lost_before_it_broke_are_counted_afterwards(stream: Path) -> None:
+    with Feed(stream) as feed:
+        feed.drop_after = 150_000
+        source = Source(feed.uri, QUICK)
+        pool = open_pool(source, depth=1)
+        held = source.take(30)
+        assert isinstance(held, Filled)
+        deadline = time.monotonic() + 60
+        while feed.drops == 0:  # meanwhile frames come, and find no slot
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        recycle(source, pool, held)
+        seen = [held.index]
+        lost = held.skipped
+        while len(seen) < 4:
+            event = source.take(30)
+            if isinstance(event, Filled):
+                seen.append(event.index)
+                lost += event.skipped
+                recycle(source, pool, event)
+        assert lost > 0
+        assert len(seen) + lost == seen[-1] + 1
+        source.close()
+        pool.close()
+
+
 def test_a_stream_that_falls_silent_is_opened_anew(stream: Path, watch: Opener) -> None:
     with Feed(stream) as feed:
         feed.silent_after = 100_000
