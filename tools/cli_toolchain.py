@@ -96,6 +96,40 @@ def train(
         console.print(f"{report.onnx}: {report.weights:,} weights, {report.gflop:.2f} GFLOP, loss {report.loss:.4f}")
 
 
+def train_style(
+    image: Annotated[
+        Path | None, typer.Option(help="Picture whose look is learnt; none: --name ink, poster or oil.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "style",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints and results.")] = Path(
+        "cutline-style"
+    ),
+    scenes: Annotated[Path | None, typer.Option(help="Folder of photographs to learn on.")] = None,
+    vgg: Annotated[Path | None, typer.Option(help="VGG-19 weights, .npz or PyTorch; else filters made here.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Start from a shipped style, a bundle or an ONNX.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Length of the training.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same first losses.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Learn the look of a picture, for `cutline run --style`."""
+    from cutline.tools.train.style import StyleTrainOptions
+    from cutline.tools.train.style import train_style as run
+
+    options = StyleTrainOptions(
+        image=image, name=name, output=output, scenes=scenes, vgg=vgg, start=start, steps=steps, seed=seed,
+        device=device,
+    )  # fmt: skip
+    console = Console(stderr=True, highlight=False)
+    report = run(options, console)
+    if json:
+        _print_json(report)
+    else:
+        console.print(f"{report.bundle}: {report.weights:,} weights, {report.gflop:.2f} GFLOP, loss {report.loss:.4f}")
+
+
 def evaluate(
     model: Annotated[
         str, typer.Argument(help="Name of a shipped bundle, a .cutline file, or an ONNX with its contract.")
@@ -134,6 +168,10 @@ def register(app: typer.Typer) -> None:
         invoke_without_command=True,
         epilog="Examples:  cutline train --from cutout --products goods/   |   cutline train --network cutout-plate",
     )(train)
+    training.command(
+        "style",
+        epilog="Examples:  cutline train style --image leaf.jpg --name leaf   |   cutline train style --name ink",
+    )(train_style)
     app.add_typer(training, name="train")
 
 
