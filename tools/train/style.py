@@ -36,17 +36,16 @@ class _Recipe:
     """What lies still, and the weights of the loss (see StyleWeights)."""
 
     still: Still = "grain"
-    style: float = 14.0
+    style: float = 10.0
     content: float = 0.7
     colour: float = 0.1
-    variation: float = 0.05
-    calm: float = 5.0
+    calm: float = 6.0
 
 
 _MADE_HERE = {
-    "ink": _Recipe(still="none", content=0.6, colour=0.0, calm=25.0),
+    "ink": _Recipe(still="none", style=14.0, content=0.6, colour=0.0, calm=25.0),
     "poster": _Recipe(still="screen", colour=0.3),
-    "oil": _Recipe(still="strokes", style=16.0, content=0.4, colour=0.05, variation=0.0, calm=4.0),
+    "oil": _Recipe(still="strokes"),
 }
 
 
@@ -68,7 +67,7 @@ class StyleTrainOptions:
     width: int = 512  # of the network's input, pixels
     height: int = 288
     still: Still | None = None  # what the network may see lie still: screen, grain, strokes or none; by default grain
-    style_weight: float | None = None  # by default 14
+    style_weight: float | None = None  # by default 10
     content_weight: float | None = None  # by default 0.7
     colour_weight: float | None = None  # how much of the picture's own colour stays; by default 0.1
     device: str = "auto"  # cpu, cuda, or auto
@@ -219,7 +218,6 @@ def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
             style=recipe.style,
             content=recipe.content,
             colour=recipe.colour,
-            variation=recipe.variation,
             calm=recipe.calm,
         ),
         still=recipe.still,

@@ -19,7 +19,7 @@ __all__ = ["StyleFacts", "pack_style", "style_card"]
 
 _LICENCE = "Apache-2.0"
 _LOOKS = {
-    "ink": "Ink and wash: greyed colours, dark outlines, the grain of paper.",
+    "ink": "Ink and wash: greyed colours and dark outlines on pale paper.",
     "poster": "Screen print: flat reds, teals, blues and creams, tones on a screen at 45 degrees.",
     "oil": "Oil paint: blue shadows, ochre lights, faint brush strokes.",
 }
@@ -53,6 +53,7 @@ def style_card(facts: StyleFacts, figures: StyleFigures) -> str:
     )
     frames = "generated product scenes" + (" and photographs, half of each" if facts.photographs else "")
     begun = f", started from {facts.start}" if facts.start else ""
+    measured = facts.name if facts.image is None else f"{facts.name}.cutline"
     folder = " --scenes FOLDER" if facts.photographs else ""
     rows = (
         ("content: SSIM of luma, output to input", f"{figures.content_ssim:.3f}"),
@@ -79,7 +80,7 @@ def style_card(facts: StyleFacts, figures: StyleFigures) -> str:
         "## Figures",
         "",
         f"{figures.pictures} held-out pictures, full strength "
-        f"(`python -m cutline.tools.train.style_report {facts.name}{folder}`); "
+        f"(`python -m cutline.tools.train.style_report {measured}{folder}`); "
         "it judges with other filters than those that taught.",
         "",
         "| figure | |",
