@@ -14,6 +14,7 @@ enum class Reading : int { ALPHA, LOGITS, CLASSES, SOFTMAX };
 enum class Behind : int { COLOUR, PICTURE, BLUR, ORIGINAL, TRANSPARENT };
 enum class StyleOn : int { PRODUCT, BACKGROUND, ALL };
 
+static constexpr int MAX_PAIRS = 8;         // of rows that 8-bit weights filter
 static constexpr int MAX_RADIUS = 5;       // network pixels: keeps the integer box sums of the guided filter in 31 bits
 static constexpr int RING = 2 * MAX_RADIUS + 2;
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
@@ -33,12 +34,16 @@ struct Picture {
 };
 
 // One axis of an antialiased resize: output i = sum of weight[i][k] * source[first[i] + k].
+// Down, up to 2 * MAX_PAIRS taps: weights in 128ths, which is what 8-bit multiplication takes; they are part of the
+// filter's definition, and so of the twin. With more taps that would be too coarse, and weights are Q16.
 struct Filter {
     int count, taps;
     int low, span;                         // the source samples that are read: low .. low + span - 1
-    const int32_t* first;                  // down: rows of the frame; across: columns counted from `low`
-    const uint16_t* weight16;              // down: [count][taps], sums to 65536 (one lone tap: 65535)
+    const int32_t* first;                  // across: columns counted from `low`; down: rows, [count][2 * pairs] or [count]
+    const uint8_t* weight7;                // down: [count][2 * pairs], each 0..127, sums to 128
+    const uint16_t* weight16;              // down, pairs 0: [count][taps], sums to 65536 (one lone tap: 65535)
     const int16_t* weight14;               // across: in groups as simd.h says, sums to 16384
+    int pairs;                             // down: of taps; 0: too many taps
     int chunks;                            // across: of 8 taps; 0: at most 4 taps
 };
 

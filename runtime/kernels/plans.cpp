@@ -23,12 +23,13 @@ using Position = std::function<double(int)>;   // output sample -> source sample
 
 // ---- resize filters ------------------------------------------------------------------------------------------------
 
-// Scales weights to integers that sum to `one` exactly; the largest takes the rounding.
+// Scales weights to integers that sum to `one` exactly; the largest takes the rounding. Halves go down, and what only
+// rounding noise keeps from being a half too, so that the twin comes to the same integers.
 static std::vector<int> quantised(const std::vector<double>& weights, int one) {
     std::vector<int> whole;
     int sum = 0;
     for (double w : weights) {
-        whole.push_back((int)lround(w * one));
+        whole.push_back((int)floor(w * one + 0.5 - 1e-9));
         sum += whole.back();
     }
     *std::max_element(whole.begin(), whole.end()) += one - sum;
@@ -57,7 +58,10 @@ static std::vector<Tap> triangles(int count, const Position& position, double st
         }
         if (sum <= 0.0) weights[0] = sum = 1.0;    // only edge samples of zero weight: any of them is the edge
         for (double& w : weights) w /= sum;
-        all.push_back({first, weights});
+        const auto counts = [](double w) { return w > 0.0; };
+        const auto begin = std::find_if(weights.begin(), weights.end(), counts);
+        const auto end = std::find_if(weights.rbegin(), weights.rend(), counts).base();
+        all.push_back({first + (int)(begin - weights.begin()), std::vector<double>(begin, end)});
     }
     return all;
 }
@@ -68,17 +72,43 @@ static int most_taps(const std::vector<Tap>& all) {
     return (int)taps;
 }
 
+// Weights in 128ths, two rows at a time. A lone tap of 128 is split, since 128 is no signed byte.
+static void pair_up(const Tap& tap, int pairs, int32_t* rows, uint8_t* weight) {
+    std::vector<int> whole = quantised(tap.weights, 128);
+    std::vector<int> row(whole.size());
+    for (size_t k = 0; k < row.size(); k++) row[k] = tap.first + (int)k;
+    const size_t alone = (size_t)(std::max_element(whole.begin(), whole.end()) - whole.begin());
+    if (whole[alone] == 128) {
+        whole = {64, 64};
+        row = {row[alone], row[alone]};
+    }
+    for (size_t k = 0; k < 2 * (size_t)pairs; k++) {
+        rows[k] = k < row.size() ? row[k] : row.back();
+        weight[k] = k < whole.size() ? (uint8_t)whole[k] : 0;
+    }
+}
+
 static Filter filter_down(Arena& arena, int count, const Position& position, double step, int low, int high) {
     const std::vector<Tap> all = triangles(count, position, step, low, high);
-    const size_t taps = (size_t)most_taps(all);
-    int32_t* first = arena.take<int32_t>((size_t)count);
-    uint16_t* weight = arena.take<uint16_t>((size_t)count * taps);
-    for (size_t i = 0; i < all.size(); i++) {
+    const int taps = most_taps(all), pairs = taps <= 2 * MAX_PAIRS ? (taps + 1) / 2 : 0;
+    Filter f = {count, taps, low, high - low + 1, nullptr, nullptr, nullptr, nullptr, pairs, 0};
+    const size_t rows = pairs ? 2 * (size_t)pairs : 1, outputs = (size_t)count;
+    int32_t* first = arena.take<int32_t>(outputs * rows);
+    f.first = first;
+    if (pairs) {
+        uint8_t* weight = arena.take<uint8_t>(outputs * rows);
+        for (size_t i = 0; i < outputs; i++) pair_up(all[i], pairs, first + i * rows, weight + i * rows);
+        f.weight7 = weight;
+        return f;
+    }
+    uint16_t* weight = arena.take<uint16_t>(outputs * (size_t)taps);
+    for (size_t i = 0; i < outputs; i++) {
         first[i] = all[i].first;
         const std::vector<int> whole = quantised(all[i].weights, 65536);
-        for (size_t k = 0; k < whole.size(); k++) weight[i * taps + k] = (uint16_t)std::min(whole[k], 65535);
+        for (size_t k = 0; k < whole.size(); k++) weight[i * (size_t)taps + k] = (uint16_t)std::min(whole[k], 65535);
     }
-    return {count, (int)taps, low, high - low + 1, first, weight, nullptr, 0};
+    f.weight16 = weight;
+    return f;
 }
 
 static Filter filter_across(Arena& arena, int count, const Position& position, double step, int low, int high) {
@@ -98,7 +128,7 @@ static Filter filter_across(Arena& arena, int count, const Position& position, d
             group[chunks ? wide : narrow] = (int16_t)whole[k];
         }
     }
-    return {count, taps, low, high - low + 1, first, nullptr, weight, chunks};
+    return {count, taps, low, high - low + 1, first, nullptr, nullptr, weight, 0, chunks};
 }
 
 // ---- colour --------------------------------------------------------------------------------------------------------

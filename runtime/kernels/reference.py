@@ -24,6 +24,7 @@ U8 = NDArray[np.uint8]
 LUMA_STILL, LUMA_MOVED = 4.0, 16.0  # codes; pixel.h
 ALPHA_STILL, ALPHA_MOVED = 0.1, 0.4
 EDGE_FLOOR = 1e-4
+ROW_TAPS = 16  # plan.h: 2 * MAX_PAIRS
 
 
 def codes(value: F64) -> U8:
@@ -71,6 +72,16 @@ def _weights(positions: F64, step: float, low: int, high: int, samples: int) -> 
     return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
 
 
+def _in_128ths(matrix: F64) -> F64:
+    """Round each row's weights to 128ths that sum to 1, if no row has more than 16: what `pre` filters rows with."""
+    used = [np.flatnonzero(row) for row in matrix]
+    if max(span[-1] - span[0] + 1 for span in used) > ROW_TAPS:
+        return matrix
+    whole = np.floor(matrix * 128 + 0.5 - 1e-9)
+    whole[np.arange(len(whole)), whole.argmax(axis=1)] += 128 - whole.sum(axis=1)
+    return np.asarray(whole / 128)
+
+
 def resize(planes: Planes, frame: FrameFormat, window: Window) -> F64:
     """Return the frame's Y, Cb, Cr codes at the network's size [3, h, w], not rounded."""
     source, target = window.source, window.target
@@ -80,9 +91,9 @@ def resize(planes: Planes, frame: FrameFormat, window: Window) -> F64:
     left, right = _span(source.x, source.width, frame.width)
     top, bottom = _span(source.y, source.height, frame.height)
     luma_x = _weights(xs, step_x, left, right, frame.width)
-    luma_y = _weights(ys, step_y, top, bottom, frame.height)
+    luma_y = _in_128ths(_weights(ys, step_y, top, bottom, frame.height))
     chroma_x = _weights(xs / 2, step_x / 2, left // 2, right // 2, frame.chroma_width)
-    chroma_y = _weights((ys - 0.5) / 2, step_y / 2, top // 2, bottom // 2, frame.chroma_height)
+    chroma_y = _in_128ths(_weights((ys - 0.5) / 2, step_y / 2, top // 2, bottom // 2, frame.chroma_height))
     out = [luma_y @ planes.y.astype(np.float64) @ luma_x.T]
     out += [chroma_y @ plane.astype(np.float64) @ chroma_x.T for plane in (planes.u, planes.v)]
     return np.stack(out)

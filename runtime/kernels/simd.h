@@ -1,7 +1,7 @@
-// What compilers do not vectorise well, by hand: vectors of floats for the full-size pass, and short dot products at
-// scattered places for the horizontal resize.
+// What compilers do not vectorise well, by hand: vectors of floats for the full-size pass; weighted sums of byte rows and
+// short dot products at scattered places for the resize.
 //
-// Layout of the weights, the same for every instruction set: outputs in groups of 8; within a group, chunks of 8 taps;
+// Layout of the horizontal weights, the same for every instruction set: outputs in groups of 8; within a group, chunks of 8 taps;
 // within a chunk, rows i = 0..3 of 16 weights, those of output i and then of output i + 4, so that one 256-bit register
 // holds a row. Filters of up to 4 taps have one chunk of 2 rows: outputs 0, 1, 4, 5 and then 2, 3, 6, 7, 4 weights each.
 #pragma once
@@ -160,6 +160,78 @@ namespace CUTLINE_ISA {
 
 static inline void save_codes(uint8_t* to, Lanes v) { save_whole(to, clamp(v, 0.0f, 255.0f) + 0.5f); }
 
+// ---- weighted sums of rows -----------------------------------------------------------------------------------------
+// weigh_step: STEP samples of sum(rows[2 i][x] * weight[2 i] + rows[2 i + 1][x] * weight[2 i + 1]) over PAIRS pairs, Q7.
+// Weights are 0..127 and sum to 128, so that no 16-bit sum overflows: 255 * 128 = 32640.
+
+#if defined(__AVX512BW__)
+
+static constexpr int STEP = 64;
+template <int PAIRS>
+static inline void weigh_step(const uint8_t* const* rows, const uint8_t* weight, ptrdiff_t x, int16_t* out) {
+    __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+    for (int i = 0; i < PAIRS; i++) {
+        const __m512i a = _mm512_loadu_si512(rows[2 * i] + x), b = _mm512_loadu_si512(rows[2 * i + 1] + x);
+        const __m512i w = _mm512_set1_epi16((int16_t)(weight[2 * i] | weight[2 * i + 1] << 8));
+        low = _mm512_add_epi16(low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(a, b), w));
+        high = _mm512_add_epi16(high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(a, b), w));
+    }
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(out + x, _mm512_permutex2var_epi64(low, first, high));
+    _mm512_storeu_si512(out + x + 32, _mm512_permutex2var_epi64(low, last, high));
+}
+
+#elif defined(__AVX2__)
+
+static constexpr int STEP = 32;
+template <int PAIRS>
+static inline void weigh_step(const uint8_t* const* rows, const uint8_t* weight, ptrdiff_t x, int16_t* out) {
+    __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+    for (int i = 0; i < PAIRS; i++) {
+        const __m256i a = _mm256_loadu_si256((const __m256i*)(rows[2 * i] + x));
+        const __m256i b = _mm256_loadu_si256((const __m256i*)(rows[2 * i + 1] + x));
+        const __m256i w = _mm256_set1_epi16((int16_t)(weight[2 * i] | weight[2 * i + 1] << 8));
+        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), w));
+        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), w));
+    }
+    _mm256_storeu_si256((__m256i*)(out + x), _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256((__m256i*)(out + x + 16), _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+#elif defined(__SSSE3__)
+
+static constexpr int STEP = 16;
+template <int PAIRS>
+static inline void weigh_step(const uint8_t* const* rows, const uint8_t* weight, ptrdiff_t x, int16_t* out) {
+    __m128i low = _mm_setzero_si128(), high = _mm_setzero_si128();
+    for (int i = 0; i < PAIRS; i++) {
+        const __m128i a = _mm_loadu_si128((const __m128i*)(rows[2 * i] + x));
+        const __m128i b = _mm_loadu_si128((const __m128i*)(rows[2 * i + 1] + x));
+        const __m128i w = _mm_set1_epi16((int16_t)(weight[2 * i] | weight[2 * i + 1] << 8));
+        low = _mm_add_epi16(low, _mm_maddubs_epi16(_mm_unpacklo_epi8(a, b), w));
+        high = _mm_add_epi16(high, _mm_maddubs_epi16(_mm_unpackhi_epi8(a, b), w));
+    }
+    _mm_storeu_si128((__m128i*)(out + x), low);
+    _mm_storeu_si128((__m128i*)(out + x + 8), high);
+}
+
+#elif defined(__aarch64__)
+
+static constexpr int STEP = 16;
+template <int PAIRS>
+static inline void weigh_step(const uint8_t* const* rows, const uint8_t* weight, ptrdiff_t x, int16_t* out) {
+    uint16x8_t low = vdupq_n_u16(0), high = vdupq_n_u16(0);
+    for (int i = 0; i < 2 * PAIRS; i++) {
+        const uint8x16_t a = vld1q_u8(rows[i] + x);
+        low = vmlal_u8(low, vget_low_u8(a), vdup_n_u8(weight[i]));
+        high = vmlal_u8(high, vget_high_u8(a), vdup_n_u8(weight[i]));
+    }
+    vst1q_s16(out + x, vreinterpretq_s16_u16(low));
+    vst1q_s16(out + x + 8, vreinterpretq_s16_u16(high));
+}
+
+#endif
+
 // ---- dot products --------------------------------------------------------------------------------------------------
 
 #if defined(__AVX2__)
@@ -175,7 +247,7 @@ static inline void store_group(__m256i sum, uint16_t* out) {
     _mm_storeu_si128((__m128i*)out, packed);
 }
 
-static inline void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
+CUTLINE_FN void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
     __m256i sum[4];
     for (int i = 0; i < 4; i++) sum[i] = _mm256_setzero_si256();
     for (int chunk = 0; chunk < chunks; chunk++, band += 8, weight += 64)
@@ -193,7 +265,7 @@ static inline __m128i two_quarters(const int16_t* low, const int16_t* high) {
     return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(first), (const __m64*)high));
 }
 
-static inline void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
+CUTLINE_FN void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
     __m256i product[2];
     for (int i = 0; i < 2; i++) {
         const __m128i low = two_quarters(band + first[2 * i], band + first[2 * i + 1]);
@@ -211,7 +283,7 @@ static inline void store_half(__m128i sum, uint16_t* out) {
     _mm_storel_epi64((__m128i*)out, _mm_packus_epi32(q8, q8));
 }
 
-static inline void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
+CUTLINE_FN void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
     for (int half = 0; half < 2; half++) {
         __m128i sum[4];
         for (int i = 0; i < 4; i++) sum[i] = _mm_setzero_si128();
@@ -226,7 +298,7 @@ static inline void dot_group(const int16_t* band, const int32_t* first, const in
     }
 }
 
-static inline void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
+CUTLINE_FN void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
     for (int half = 0; half < 2; half++) {
         __m128i product[2];
         for (int i = 0; i < 2; i++) {
@@ -241,7 +313,7 @@ static inline void dot_short_group(const int16_t* band, const int32_t* first, co
 
 #elif defined(__aarch64__)
 
-static inline void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
+CUTLINE_FN void dot_group(const int16_t* band, const int32_t* first, const int16_t* weight, int chunks, uint16_t* out) {
     for (int half = 0; half < 2; half++) {
         int32x4_t sum[4];
         for (int i = 0; i < 4; i++) sum[i] = vdupq_n_s32(0);
@@ -257,7 +329,7 @@ static inline void dot_group(const int16_t* band, const int32_t* first, const in
     }
 }
 
-static inline void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
+CUTLINE_FN void dot_short_group(const int16_t* band, const int32_t* first, const int16_t* weight, uint16_t* out) {
     for (int half = 0; half < 2; half++) {
         int32x4_t product[4];
         for (int i = 0; i < 4; i++) {
