@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -65,6 +66,8 @@ class Source:
         self._pipe = self._address.kind is Kind.STDIN or Path(self._address.uri).is_fifo()
         if options.loop and (self._address.kind is Kind.STDIN or self._address.looks_live):
             raise UsageError("this input cannot be looped", remedy="Leave loop out, or give a file.", input=self.name)
+        if self._address.kind is Kind.STDIN and os.isatty(0):
+            raise UsageError("standard input is a terminal", remedy="Pipe a video into it.", input=self.name)
         self._lock = threading.Lock()  # guards the channel's sending side, _offered and _ended
         self._pool: SlotPool | None = None
         self._offered: set[int] = set()

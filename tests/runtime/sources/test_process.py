@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -140,6 +141,17 @@ def test_empty_standard_input_is_bad_input() -> None:
     ran = subprocess.run([sys.executable, "-c", code], input=b"", capture_output=True, timeout=120, check=False)
     assert ran.stdout.startswith(b"BadInputError"), ran
     assert ran.stdout.count(b"\n") == 1
+
+
+def test_a_terminal_is_no_video() -> None:
+    code = (
+        "from cutline.runtime.sources import Source\ntry: Source('-')\nexcept Exception as e: print(e.exit_code, e)\n"
+    )
+    leader, terminal = pty.openpty()
+    ran = subprocess.run([sys.executable, "-c", code], stdin=terminal, capture_output=True, timeout=120, check=False)
+    os.close(leader)
+    os.close(terminal)
+    assert ran.stdout.startswith(b"64 "), ran
 
 
 PACKAGE = """
