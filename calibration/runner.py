@@ -22,7 +22,7 @@ Sequences: TypeAlias = Iterable[Iterable[Feed]]  # frames in order; states begin
 Runner: TypeAlias = Callable[[onnx.ModelProto], list[F32]]  # a model's result on every frame of a fixed set
 
 # ONNX Runtime 1.31 gives Q/DQ layers int32 biases of its own making. With float16 scales these come back wrong, and the
-# network runs and computes nonsense (mean error of a matte 0.04 where 0.002 is right). Nor may it fuse Q/DQ into integer
+# network computes nonsense (mean error of a matte 0.04 where 0.002 is right). Nor may it fuse Q/DQ into integer
 # operators: its integer Concat refuses float16 scales, and a proof wants the graph as written, not its fastest form.
 KEPT_OUT: Final = ["WeightBiasQuantization", "QDQSelectorActionTransformer"]
 
