@@ -19,7 +19,7 @@ __all__ = ["StyleFacts", "pack_style", "style_card"]
 
 _LICENCE = "Apache-2.0"
 _LOOKS = {
-    "ink": "Ink and wash: greyed colours and dark outlines on pale paper.",
+    "ink": "Ink and wash: greyed colours and dark outlines on pale paper; magentas and purples stay coloured.",
     "poster": "Screen print: flat reds, teals, blues and creams, tones on a screen at 45 degrees.",
     "oil": "Oil paint: blue shadows, ochre lights, faint brush strokes.",
 }
