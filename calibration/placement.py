@@ -46,11 +46,9 @@ POLICIES: Mapping[str, Policy] = {
     "shared": Policy(name="shared"),  # TensorRT and TensorRT for RTX
     "openvino": Policy(
         name="openvino",
-        min_channels=8,
         unsigned=True,
         signed_concat=False,
         reasons=(
-            "layers with 8 channels are faster in INT8 than in BF16 on CPUs",
             "x86 multiplies uint8 by int8, so that what follows a ReLU keeps all 256 levels; TensorRT has no uint8 and "
             "would read such a graph as int8, at half its range, with a warning only",
             "OpenVINO 2026.4 loses the zero-point of int8 data behind Concat and computes nonsense; uint8 is right",
