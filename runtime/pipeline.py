@@ -236,6 +236,7 @@ class Pipeline:
                 self._notify(event.text)
                 first = first or event.kind == "reconnected"
             elif isinstance(event, End):
+                self._pool.add_dropped(event.skipped)
                 self._failure = self._failure or event.error
                 self._stopping.set()
             elif newest is not None:
