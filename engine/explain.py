@@ -31,9 +31,7 @@ def explain(bundle: Bundle, layer: str) -> list[str]:
         known += record.reasons
         if layer in record.reasons:
             precision = name.removeprefix("graphs/").removesuffix(".json")
-            lines.append(
-                f"{precision} graph: {layer} is {record.layers.get(layer, 'carried along')}. {record.reasons[layer]}"
-            )
+            lines.append(f"{precision} graph: {record.reasons[layer]}")
     if lines:
         return lines
     if not names:

@@ -21,7 +21,7 @@ from cutline.engine.evidence import Evidence, HeldOut
 from cutline.engine.footage_cache import KeptFootage, footage_digest, pack_feeds, unpack_feeds
 from cutline.engine.patterns import pattern_sequences
 from cutline.engine.progress import Progress, counting
-from cutline.engine.proof_set import ProofSet, quantised, read_proof_set
+from cutline.engine.proof_set import MAX_FRAMES, ProofSet, quantised, read_proof_set
 from cutline.engine.subject import Subject
 from cutline.runtime.contract import ModelContract, contract_to_json
 
@@ -156,7 +156,7 @@ def _look_through(
             held_out=pack_feeds(held_out),
             search=pack_feeds(search),
             table=msgspec.json.encode(table),
-            lines=(*frames.notices, f"footage: {count} for the proof"),
+            lines=(*frames.notices, f"footage: {count} for the proof, {MAX_FRAMES} of which travel in the bundle"),
         )
 
 

@@ -20,7 +20,7 @@ from cutline.engine.pictures import picture_to_tensor, tensor_to_picture
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BundleError
 
-__all__ = ["ProofSet", "quantised", "read_proof_set", "write_proof_set"]
+__all__ = ["MAX_FRAMES", "ProofSet", "quantised", "read_proof_set", "write_proof_set"]
 
 F32 = NDArray[np.float32]
 Feed = Mapping[str, NDArray[Any]]

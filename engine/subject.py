@@ -131,7 +131,7 @@ def _from_bundle(path: Path, progress: Progress) -> Subject:
         model = onnx.ModelProto.FromString(bundle.read(SOURCE_MEMBER))
         return Subject(
             name=manifest.name,
-            model=model,
+            model=normalise(keep_outputs(model, list(manifest.contract.output_names))),
             contract=manifest.contract,
             licence=manifest.licence,
             provenance=manifest.provenance or {},
