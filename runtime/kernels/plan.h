@@ -15,6 +15,7 @@ enum class Behind : int { COLOUR, PICTURE, BLUR, ORIGINAL, TRANSPARENT };
 enum class StyleOn : int { PRODUCT, BACKGROUND, ALL };
 
 static constexpr int MAX_PAIRS = 8;         // of rows that 8-bit weights filter
+static constexpr int MAX_AHEAD = 8;         // rows fetched ahead of one output row
 static constexpr int MAX_RADIUS = 5;       // network pixels: keeps the integer box sums of the guided filter in 31 bits
 static constexpr int RING = 2 * MAX_RADIUS + 2;
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
@@ -40,6 +41,7 @@ struct Filter {
     int count, taps;
     int low, span;                         // the source samples that are read: low .. low + span - 1
     const int32_t* first;                  // across: columns counted from `low`; down: rows, [count][2 * pairs] or [count]
+    const int32_t* last;                   // down, pairs > 0: the last row of each output
     const uint8_t* weight7;                // down: [count][2 * pairs], each 0..127, sums to 128
     const uint16_t* weight16;              // down, pairs 0: [count][taps], sums to 65536 (one lone tap: 65535)
     const int16_t* weight14;               // across: in groups as simd.h says, sums to 16384

@@ -91,14 +91,17 @@ static void pair_up(const Tap& tap, int pairs, int32_t* rows, uint8_t* weight) {
 static Filter filter_down(Arena& arena, int count, const Position& position, double step, int low, int high) {
     const std::vector<Tap> all = triangles(count, position, step, low, high);
     const int taps = most_taps(all), pairs = taps <= 2 * MAX_PAIRS ? (taps + 1) / 2 : 0;
-    Filter f = {count, taps, low, high - low + 1, nullptr, nullptr, nullptr, nullptr, pairs, 0};
+    Filter f = {count, taps, low, high - low + 1, nullptr, nullptr, nullptr, nullptr, nullptr, pairs, 0};
     const size_t rows = pairs ? 2 * (size_t)pairs : 1, outputs = (size_t)count;
     int32_t* first = arena.take<int32_t>(outputs * rows);
     f.first = first;
     if (pairs) {
         uint8_t* weight = arena.take<uint8_t>(outputs * rows);
         for (size_t i = 0; i < outputs; i++) pair_up(all[i], pairs, first + i * rows, weight + i * rows);
+        int32_t* last = arena.take<int32_t>(outputs);
+        for (size_t i = 0; i < outputs; i++) last[i] = *std::max_element(first + i * rows, first + (i + 1) * rows);
         f.weight7 = weight;
+        f.last = last;
         return f;
     }
     uint16_t* weight = arena.take<uint16_t>(outputs * (size_t)taps);
@@ -128,7 +131,7 @@ static Filter filter_across(Arena& arena, int count, const Position& position, d
             group[chunks ? wide : narrow] = (int16_t)whole[k];
         }
     }
-    return {count, taps, low, high - low + 1, first, nullptr, nullptr, weight, 0, chunks};
+    return {count, taps, low, high - low + 1, first, nullptr, nullptr, nullptr, weight, 0, chunks};
 }
 
 // ---- colour --------------------------------------------------------------------------------------------------------
