@@ -21,13 +21,15 @@ def test_every_command_that_is_shown_exists() -> None:
     from cutline.tools.cli import app
 
     known = {p for name, verb in get_command(app).commands.items() for p in _words(name, verb)}  # type: ignore[attr-defined]
-    shown = re.findall(r"^(?:\S*/)?cutline (\w+)", README, re.MULTILINE) + re.findall(r"(--[a-z-]+)", README)
+    shown = re.findall(r"^(?:\S*/)?cutline (\w+)", README, re.MULTILINE) + re.findall(r"(?<!-)(--[a-z][a-z-]*)", README)
     assert shown
     assert {word for word in shown if word not in known} <= {"--help", "--debug"}
 
 
 def _words(name: str, verb: object) -> set[str]:
-    return {name, *(option for p in verb.params for option in p.opts)}  # type: ignore[attr-defined]
+    below = getattr(verb, "commands", {})
+    own = {name, *(option for p in verb.params for option in p.opts)}  # type: ignore[attr-defined]
+    return own.union(*(_words(inner, command) for inner, command in below.items()))
 
 
 def test_pictures_that_are_shown_are_there() -> None:
