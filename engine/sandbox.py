@@ -24,6 +24,11 @@ __all__ = ["Limits", "describe_error", "rebuild_error", "run_in_child"]
 
 PATIENCE = 3
 MAX_LINE = 4 << 20  # bytes of one message; payloads travel in files
+# `-m` would look for modules in the current folder first, which may be the folder of a stranger's model
+START = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; "
+    "from cutline.engine.worker import main; sys.exit(main(sys.argv[1:]))"
+)
 ERROR_KINDS = {name: getattr(errors, name) for name in errors.__all__}
 
 
@@ -53,7 +58,7 @@ def run_in_child(
         CutlineError: whatever the task raised itself, rebuilt.
     """
     with tempfile.TemporaryFile() as noise:
-        command = [sys.executable, "-m", "cutline.engine.worker", task]
+        command = [sys.executable, "-c", START, task]
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, env=_environment()
         )

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ TASKS = {  # task -> module with a function `task(request, tell)`; imported late
     "trial": "cutline.engine.trial",
     "plan": "cutline.engine.plan_worker",
 }
+NEARLY = 0.8  # of the memory limit
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -47,13 +49,19 @@ def main(arguments: list[str]) -> int:
         answer = {"error": describe_error(error)}
     except MemoryError:
         answer = {"error": describe_error(out_of_memory(limits["memory"]))}
-    except OSError as error:
-        full = error.errno == errno.ENOMEM
-        answer = {"error": describe_error(out_of_memory(limits["memory"]) if full else _bug(arguments[0], error))}
     except Exception as error:  # the boundary: anything else is ours, and crosses as one line
-        answer = {"error": describe_error(_bug(arguments[0], error))}
+        full = getattr(error, "errno", None) == errno.ENOMEM or _is_full(limits["memory"])
+        answer = {"error": describe_error(out_of_memory(limits["memory"]) if full else _bug(arguments[0], error))}
     send(answer)
     return 0
+
+
+def _is_full(memory: int | None) -> bool:
+    """Whether the limit was nearly reached: libraries that get no memory fail in ways of their own."""
+    if memory is None or sys.platform != "linux":
+        return False
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmPeak"))
+    return int(peak.split()[1]) * 1024 > NEARLY * memory
 
 
 def _bug(task: str, error: Exception) -> InternalError:
