@@ -1,6 +1,6 @@
 """The child side of `sandbox`: sets its own limits, runs one task, answers on a pipe of its own.
 
-python -m cutline.engine.worker TASK   # request as JSON on stdin, one JSON message a line on stdout
+The request comes as JSON on stdin; answers are JSON, one message a line, on what was stdout.
 """
 
 from __future__ import annotations
@@ -81,7 +81,3 @@ def _die_with_parent() -> None:
     """Linux only: a killed build leaves no child that eats the processor."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

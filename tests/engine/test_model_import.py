@@ -264,3 +264,12 @@ def test_a_child_that_takes_too_much_memory_is_stopped(tmp_path: Path) -> None:
     path = small_models.save(small_models.unet(channels=64), tmp_path)
     with pytest.raises(BadInputError):
         import_model(path, limits=Limits(seconds=60, memory=150_000_000))
+
+
+def test_modules_beside_a_model_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_models.save(small_models.unet(channels=4), tmp_path)
+    for name in ("onnx", "msgspec", "onnxslim"):
+        (tmp_path / f"{name}.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    import_model(path)
+    assert not (tmp_path / "ran").exists()
