@@ -161,7 +161,7 @@ class _Maker:
                 self._footage,
                 ground,
                 self._budget,
-                lambda candidate: self._evidence.prove(candidate, ground).accuracy.passed,
+                self._evidence,
                 self._cache,
                 self._progress,
             )

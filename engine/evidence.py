@@ -65,6 +65,11 @@ class Evidence:
             self._wanted = self.original_on(self.held_out.sequences)
         return self._wanted
 
+    @property
+    def identity(self) -> str:
+        """What decides a verdict besides the graph: the original, the frames and the gate."""
+        return self._cache.key("evidence", self._original, self._frames, msgspec.to_builtins(self.gate))
+
     def original_on(self, sequences: Sequence[Sequence[Feed]]) -> list[F32]:
         """The original's mattes on other frames."""
         frames = HeldOut(sequences=sequences, source="").digest_parts()

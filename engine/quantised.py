@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from cutline.calibration.budget import Fit, fit_budget
+from cutline.calibration.budget import fit_budget
 from cutline.calibration.graph import model_digest
 from cutline.calibration.placement import POLICIES
 from cutline.calibration.runner import Feed, Runner, ort_runner
 from cutline.calibration.sensitivity import LayerError, Recipe, rank_layers
-from cutline.calibration.trials import Trials
+from cutline.calibration.trials import MatteError, Trials
 from cutline.engine.cache import Cache
 from cutline.engine.candidates import Candidate, as_candidate
 from cutline.engine.cpu import cpu_name, cpu_runner, cpu_version
-from cutline.engine.evidence import HeldOut
+from cutline.engine.evidence import Evidence, HeldOut
 from cutline.engine.footage import Footage
 from cutline.engine.half import emulate_half
 from cutline.engine.progress import Progress, counting
@@ -39,7 +40,8 @@ class Int8:
     """What the search found. `candidate` is None when no layer can be INT8 within the budget."""
 
     candidate: Candidate | None
-    fit: Fit
+    floats: tuple[str, ...]  # layers given back to FP16, most sensitive first
+    error: MatteError  # of the candidate on the search's frames; without one, of FP16 throughout
     ranking: tuple[LayerError, ...]  # of every layer that may be INT8, most harmful first
     floor: float  # mean error with none of them in INT8: what the rest costs in its own float type
 
@@ -49,7 +51,7 @@ def fit_int8(
     footage: Footage,
     ground: Ground,
     budget: float,
-    passes: Callable[[Candidate], bool],
+    evidence: Evidence,
     cache: Cache,
     progress: Progress,
 ) -> Int8:
@@ -60,9 +62,9 @@ def fit_int8(
     Args:
         ground: what the graph is for.
         budget: largest mean error of the mattes.
-        passes: the whole gate, on held-out frames. The search knows the mean error alone; when the gate is missed for
-            another reason, the largest mean error with which it is passed is looked for. If there is none, the first
-            graph is returned: the caller says what it misses.
+        evidence: judges by the whole gate, on held-out frames. The search knows the mean error alone; when the gate is
+            missed for another reason, the largest mean error with which it is passed is looked for. If there is none,
+            the first graph is returned: the caller says what it misses.
     """
     if footage.table is None:
         raise InternalError("INT8 was asked for without a calibration table", remedy="Report this.")
@@ -75,9 +77,22 @@ def fit_int8(
         *HeldOut(sequences=frames, source="").digest_parts(),
         [ground, cpu_name(), cpu_version()],
     )
-    run = _runner(subject, frames, ground)
-    trials = Trials(subject.model, run, key=key, path=cache.folder / f"{key}.json")
-    tell = counting(progress, f"int8 for {ground.upper()}s")
+    stage = f"int8 for {ground.upper()}s"
+    result = cache.key("int8", key, budget, evidence.identity)
+    if (kept := cache.get(result)) is not None:
+        found = _unpack(kept, ground)
+    else:
+        trials = Trials(subject.model, _runner(subject, frames, ground), key=key, path=cache.folder / f"{key}.json")
+        found = _search(recipe, trials, ground, budget, evidence, counting(progress, stage))
+        cache.put(result, _pack(found))
+    progress.step(stage, 1.0)
+    progress.say(f"{stage}: {_in_words(found)}")
+    return found
+
+
+def _search(
+    recipe: Recipe, trials: Trials, ground: Ground, budget: float, evidence: Evidence, tell: Callable[..., None]
+) -> Int8:
     ranking = rank_layers(recipe, trials, progress=tell) if ground == "cpu" else ()
     floor = recipe.measure(trials, recipe.placement().int8).mad
 
@@ -85,20 +100,18 @@ def fit_int8(
         fit = fit_budget(recipe, trials, budget=limit, progress=tell)
         quantised = fit.typed is not None and "int8" in fit.typed.layers.values()
         candidate = as_candidate(fit.typed, VARIANT[ground]) if fit.typed is not None and quantised else None
-        found = Int8(candidate=candidate, fit=fit, ranking=ranking or fit.ranking, floor=floor)
-        return found, candidate is not None and passes(candidate)
+        found = Int8(
+            candidate=candidate, floats=fit.floats, error=fit.error, ranking=ranking or fit.ranking, floor=floor
+        )
+        return found, candidate is not None and evidence.prove(candidate, ground).accuracy.passed
 
     found, good = attempt(SHARE * budget)
-    if not good and found.candidate is not None:
-        found = _tighten(found, attempt)
-    progress.step(f"int8 for {ground.upper()}s", 1.0)
-    progress.say(_in_words(found, ground))
-    return found
+    return found if good or found.candidate is None else _tighten(found, attempt)
 
 
 def _tighten(first: Int8, attempt: Callable[[float], tuple[Int8, bool]]) -> Int8:
     """The graph of the largest mean error that passes the gate, by bisection; `first`, if none does."""
-    best, low, high = first, 0.0, first.fit.error.mad
+    best, low, high = first, 0.0, first.error.mad
     for _ in range(TIGHTER):
         middle = (low + high) / 2
         found, good = attempt(middle)
@@ -107,18 +120,56 @@ def _tighten(first: Int8, attempt: Callable[[float], tuple[Int8, bool]]) -> Int8
         elif found.candidate is None:
             low = middle  # FP16 itself differs by more than that
         else:
-            high = min(middle, found.fit.error.mad)
+            high = min(middle, found.error.mad)
     return best
 
 
-def _in_words(found: Int8, ground: Ground) -> str:
-    head = f"int8 for {ground.upper()}s"
-    error = f"alpha MAD {found.fit.error.mad:.5f} on calibration frames"
+def _in_words(found: Int8) -> str:
+    error = f"alpha MAD {found.error.mad:.5f} on calibration frames"
     if found.candidate is None:
-        return f"{head}: no layer can be INT8 within the budget; {error} without any"
+        return f"no layer can be INT8 within the budget; {error} without any"
     layers = found.candidate.layers
     count = sum(precision == "int8" for precision in layers.values())
-    return f"{head}: {count} of {len(layers)} layers, {len(found.fit.floats)} given back to FP16 for the gate; {error}"
+    return f"{count} of {len(layers)} layers, {len(found.floats)} given back to FP16 for the gate; {error}"
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    graph: bytes | None
+    layers: dict[str, str]
+    reasons: dict[str, str]
+    floats: tuple[str, ...]
+    error: MatteError
+    ranking: list[tuple[str, MatteError]]
+    floor: float
+
+
+def _pack(found: Int8) -> bytes:
+    graph = found.candidate
+    stored = _Stored(
+        graph=graph.data if graph else None,
+        layers=dict(graph.layers) if graph else {},
+        reasons=dict(graph.reasons) if graph else {},
+        floats=found.floats,
+        error=found.error,
+        ranking=[(entry.layer, entry.error) for entry in found.ranking],
+        floor=found.floor,
+    )
+    return msgspec.msgpack.encode(stored)
+
+
+def _unpack(data: bytes, ground: Ground) -> Int8:
+    stored = msgspec.msgpack.decode(data, type=_Stored)
+    candidate = None
+    if stored.graph is not None:
+        candidate = Candidate(
+            precision="int8",
+            variant=VARIANT[ground],
+            model=onnx.ModelProto.FromString(stored.graph),
+            layers=stored.layers,
+            reasons=stored.reasons,
+        )
+    ranking = tuple(LayerError(layer, error) for layer, error in stored.ranking)
+    return Int8(candidate=candidate, floats=stored.floats, error=stored.error, ranking=ranking, floor=stored.floor)
 
 
 def _runner(subject: Subject, frames: Sequence[Sequence[Feed]], ground: Ground) -> Runner:

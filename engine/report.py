@@ -230,7 +230,7 @@ def _sensitivity(data: ReportData) -> str:
 
 
 def _ranking(found: Int8, ground: Ground) -> str:
-    kept = set(found.fit.floats)
+    kept = set(found.floats)
     rows = [
         Bar(
             label=entry.layer,

@@ -6,7 +6,6 @@ from typing import Any
 
 import onnx
 
-from cutline.calibration.budget import Fit
 from cutline.calibration.trials import MatteError
 from cutline.engine.candidates import Candidate
 from cutline.engine.quantised import Int8, _tighten
@@ -18,12 +17,11 @@ def found(floats: int) -> Int8:
     error = MatteError(mad=ERRORS[floats], worst_mad=0, worst_frame=0, iou_loss=0)
     names = tuple(str(i) for i in range(floats))
     candidate = Candidate(precision="int8", model=onnx.ModelProto(), layers={}, reasons={})
-    fit = Fit(typed=None, floats=names, error=error, ranking=(), steps=())
-    return Int8(candidate=candidate, fit=fit, ranking=(), floor=0.0)
+    return Int8(candidate=candidate, floats=names, error=error, ranking=(), floor=0.0)
 
 
 def nothing() -> Int8:
-    return Int8(candidate=None, fit=found(5).fit, ranking=(), floor=0.0)
+    return Int8(candidate=None, floats=(), error=found(5).error, ranking=(), floor=0.0)
 
 
 def attempt(needed: int) -> Any:
@@ -38,7 +36,7 @@ def attempt(needed: int) -> Any:
 
 def test_as_few_layers_are_given_back_as_the_gate_needs() -> None:
     for needed in (1, 2, 3, 4):
-        assert len(_tighten(found(0), attempt(needed)).fit.floats) == needed
+        assert len(_tighten(found(0), attempt(needed)).floats) == needed
 
 
 def test_when_nothing_passes_the_first_is_returned_so_that_the_gate_can_say_why() -> None:
