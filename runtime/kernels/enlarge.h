@@ -43,36 +43,34 @@ static inline void want_block(Field& f, int block) {
     }
 }
 
-static int keep_row(Field& f, int row, int blocks) {
-    int kept = 0, oldest = -1;
-    while (kept < FIELD_ROWS && f.held[kept] != row) kept++;
-    const bool fresh = kept == FIELD_ROWS;
-    for (int i = 0; fresh && i < FIELD_ROWS; i++) {
-        bool used = false;
-        for (int k = 0; k < f.needed_count; k++) used |= f.needed[k] == i;
-        if (!used && (oldest < 0 || f.held[i] < f.held[oldest])) oldest = i;
-    }
-    if (fresh) {
-        kept = oldest;
-        f.held[kept] = row;
-        __builtin_memset(f.done[kept], 0, (size_t)blocks);
-    }
-    for (int k = 0; k < f.needed_count; k++)
-        if (f.needed[k] == kept) return kept;
-    f.needed[f.needed_count++] = kept;
-    return kept;
-}
-
-// Names the kept rows that luma rows 2 pair and 2 pair + 1 and chroma row `pair` read.
+// Names the kept rows that luma rows 2 pair and 2 pair + 1 and chroma row `pair` read. They are neighbours, so each has its
+// place; only where the grid is far finer than the frame are they not, and then nothing is worth keeping.
 static void aim(Field& f, int pair, int rows, int blocks) {
-    f.needed_count = 0;
+    int wanted[6], low = 1 << 30, high = 0;
     for (int r = 0; r < 3; r++) {
         const Axis& down = r < 2 ? *f.luma_y : *f.chroma_y;
-        const int y = r < 2 ? 2 * pair + (r < rows ? r : 0) : pair;
-        f.upper[r] = keep_row(f, down.index[y], blocks);
-        f.lower[r] = keep_row(f, down.index[y] + 1, blocks);
+        const int y = r < 2 ? 2 * pair + (r < rows ? r : 0) : pair, row = down.index[y];
+        wanted[2 * r] = row;
+        wanted[2 * r + 1] = row + 1;
+        low = row < low ? row : low;
+        high = row + 1 > high ? row + 1 : high;
         f.frac[r] = down.frac[y];
     }
+    unsigned needed = 0;
+    for (int k = 0; k < 6; k++) {
+        int kept = wanted[k] % FIELD_ROWS;
+        if (high - low >= FIELD_ROWS)
+            for (kept = 0; wanted[kept] != wanted[k];) kept++;
+        if (f.held[kept] != wanted[k]) {
+            f.held[kept] = wanted[k];
+            __builtin_memset(f.done[kept], 0, (size_t)blocks);
+        }
+        (k % 2 ? f.lower : f.upper)[k / 2] = kept;
+        needed |= 1u << kept;
+    }
+    f.needed_count = 0;
+    for (int kept = 0; kept < FIELD_ROWS; kept++)
+        if (needed >> kept & 1) f.needed[f.needed_count++] = kept;
 }
 
 static void forget(Field& f) {

@@ -147,8 +147,9 @@ struct PostPlan {
     int left, right, top, bottom;          // frame pixels that lie inside the window
     Axis net_x, net_y, net_cx, net_cy, tone_x, tone_y, tone_cx, tone_cy, wide_x, wide_y, wide_cx, wide_cy;
     const int32_t *block_first, *block_last;  // network columns that a block of luma pixels reads
-    int blocks;
-    uint8_t *row_verdict, *block_verdict;  // [net_height][blocks]; of the row pair at hand
+    int blocks, block_stride;              // block_stride: rounded up to whole vectors
+    const uint8_t *block_mask, *block_extra;  // mask 0: outside the window; extra 2: partly outside
+    uint8_t *row_verdict, *block_verdict;  // [net_height][block_stride]; of the row pair at hand
     int judged_first, judged_last;         // the network rows that block_verdict stands for, -1: none
     Field line, tone, blur, style;         // a, b; product's and scene's Y, U, V; scene's Y, U, V; difference's Y, U, V
 };

@@ -315,17 +315,25 @@ static void plan_matte(OwnedPost& owner, const Placement& w, const MatteOptions&
 
 // Which network columns a block of luma pixels depends on, the pixel left of the block included (chroma reads it).
 static void plan_blocks(OwnedPost& owner) {
+    Arena& arena = owner.arena;
     PostPlan& p = owner.plan;
-    int32_t* first = owner.arena.take<int32_t>((size_t)p.blocks);
-    int32_t* last = owner.arena.take<int32_t>((size_t)p.blocks);
+    const size_t blocks = (size_t)p.blocks, stride = (blocks + 63) / 64 * 64;
+    int32_t *first = arena.take<int32_t>(blocks), *last = arena.take<int32_t>(blocks);
+    uint8_t *mask = arena.take<uint8_t>(blocks), *extra = arena.take<uint8_t>(blocks);
     for (int block = 0; block < p.blocks; block++) {
-        first[block] = p.net_x.index[std::max(block * BLOCK - 1, 0)];
-        last[block] = std::min(p.net_x.index[std::min((block + 1) * BLOCK, p.width) - 1] + 1, p.net_width - 1);
+        const int left = std::max(block * BLOCK - 1, 0), right = std::min((block + 1) * BLOCK, p.width);
+        first[block] = p.net_x.index[left];
+        last[block] = std::min(p.net_x.index[right - 1] + 1, p.net_width - 1);
+        mask[block] = right <= p.left || left >= p.right ? 0 : 0xff;
+        extra[block] = left < p.left || right > p.right ? 2 : 0;
     }
     p.block_first = first;
     p.block_last = last;
-    p.block_verdict = owner.arena.take<uint8_t>((size_t)p.blocks);
-    p.row_verdict = owner.arena.take<uint8_t>((size_t)p.blocks * (size_t)p.net_height);
+    p.block_mask = mask;
+    p.block_extra = extra;
+    p.block_stride = (int)stride;
+    p.block_verdict = arena.take<uint8_t>(stride);
+    p.row_verdict = arena.take<uint8_t>(stride * (size_t)p.net_height);
 }
 
 static void plan_fields(OwnedPost& owner, const Placement& w) {

@@ -216,22 +216,29 @@ static inline void cover_chroma(const float* upper, const float* lower, float be
     }
 }
 
-// A block's edge is narrow and runs down the picture, so the processor does not guess its next rows.
-static inline void fetch_ahead(const Picture& picture, int pair, int block, int height) {
-    const int x = block * LUMA;
-    for (int y = 2 * pair + 2; y < 2 * pair + 4 && y < height; y++) __builtin_prefetch(at(picture.plane[0], y, x));
-    if (2 * pair + 2 >= height) return;
-    __builtin_prefetch(at(picture.plane[1], pair + 1, x / 2));
-    __builtin_prefetch(at(picture.plane[2], pair + 1, x / 2));
+// A product's edge is narrow and runs down the picture, so the processor does not guess the next rows' blocks. Inlined
+// without fail, because GCC drops calls of a function that does nothing but prefetch.
+CUTLINE_FN void fetch_samples(const View& view, int row, int x, int n) {
+    __builtin_prefetch(at(view, row, x));
+    __builtin_prefetch(at(view, row, x + n - 1));                 // in the same cache line, if rows are aligned
 }
 
-static inline void want_blocks(const Pass& s, int pair, int block) {
+CUTLINE_FN void fetch_ahead(const Picture& picture, int pair, int block, int n, int height) {
+    const int x = block * LUMA, chroma_n = (n + 1) / 2;
+    if (2 * pair + 3 >= height) return;
+    fetch_samples(picture.plane[0], 2 * pair + 2, x, n);
+    fetch_samples(picture.plane[0], 2 * pair + 3, x, n);
+    fetch_samples(picture.plane[1], pair + 1, x / 2, chroma_n);
+    fetch_samples(picture.plane[2], pair + 1, x / 2, chroma_n);
+}
+
+static inline void want_blocks(const Pass& s, int pair, int block, int n) {
     want_block(s.p.line, block);
     if (s.clean) want_block(s.p.tone, block);
     if (s.job.kind == Behind::BLUR) want_block(s.p.blur, block);
     if (s.styled) want_block(s.p.style, block);
-    fetch_ahead(s.job.frame, pair, block, s.p.height);
-    if (s.job.kind == Behind::PICTURE) fetch_ahead(s.job.background, pair, block, s.p.height);
+    fetch_ahead(s.job.frame, pair, block, n, s.p.height);
+    if (s.job.kind == Behind::PICTURE) fetch_ahead(s.job.background, pair, block, n, s.p.height);
 }
 
 // `carry`: opacity of the pixel left of the block in both rows; on return, of the block's last pixel.
@@ -240,7 +247,7 @@ static void mixed_block(const Pass& s, int pair, int rows, int block, float carr
     const int chroma_n = (n + 1) / 2;
     alignas(64) float alpha[2][LUMA + 16], chroma_alpha[CHROMA];
     float before = 0.0f;
-    want_blocks(s, pair, block);
+    want_blocks(s, pair, block, n);
     for (int r = 0; r < rows; r++) {
         const int y = 2 * pair + r;
         uint8_t scratch[LUMA] = {};
@@ -263,11 +270,11 @@ static void mixed_block(const Pass& s, int pair, int rows, int block, float carr
 
 // ---- which blocks --------------------------------------------------------------------------------------------------
 
-// Ors the verdicts of the network columns that each block reads, row by row of the network.
+// Ors the verdicts of the network columns that each block reads, row by row of the network, and what its place says.
 static void judge_rows(PostPlan& p) {
     for (int row = 0; row < p.net_height; row++) {
         const uint8_t* verdict = p.verdict + (ptrdiff_t)row * p.stride;
-        uint8_t* judged = p.row_verdict + (ptrdiff_t)row * p.blocks;
+        uint8_t* judged = p.row_verdict + (ptrdiff_t)row * p.block_stride;
         for (int block = 0; block < p.blocks; block++) {
             const int first = p.block_first[block], count = p.block_last[block] - first + 1;
             uint64_t merged = 0;
@@ -278,42 +285,35 @@ static void judge_rows(PostPlan& p) {
             }
             merged |= merged >> 32;
             merged |= merged >> 16;
-            judged[block] = (uint8_t)(merged | merged >> 8);
+            judged[block] = (uint8_t)(((merged | merged >> 8) & p.block_mask[block]) | p.block_extra[block]);
         }
     }
     p.judged_first = p.judged_last = -1;
 }
 
-// A block reads the column left of it too: chroma there takes opacity from it.
-static uint8_t judge_block(const Pass& s, int block, uint8_t verdict, bool outside, bool partly) {
-    const PostPlan& p = s.p;
-    const int left = block * LUMA - 1, right = left + 1 + LUMA < p.width ? left + 1 + LUMA : p.width;
-    if (partly || left < p.left || right > p.right) verdict |= TRANSPARENT_BLOCK;
-    if (outside || right <= p.left || left >= p.right) verdict = TRANSPARENT_BLOCK;
+// Style reaches into blocks that would otherwise be copied.
+static uint8_t judge_styled(const Pass& s, uint8_t verdict) {
     const bool product = s.product_style != 0.0f, straight = s.job.kind == Behind::TRANSPARENT;
-    if (verdict == TRANSPARENT_BLOCK && (s.scene_style != 0.0f || (straight && product))) return MIXED_BLOCK;
-    if (verdict == OPAQUE_BLOCK && product) return MIXED_BLOCK;
-    return verdict;
+    if (verdict == TRANSPARENT_BLOCK) return s.scene_style != 0.0f || (straight && product) ? MIXED_BLOCK : verdict;
+    return verdict == OPAQUE_BLOCK && product ? MIXED_BLOCK : verdict;
 }
 
 static void judge_blocks(const Pass& s, int pair, int rows) {
     PostPlan& p = s.p;
-    const int top = 2 * pair, bottom = top + rows;
+    const int top = 2 * pair, bottom = top + rows, stride = p.block_stride;
     const bool outside = bottom <= p.top || top >= p.bottom, partly = top < p.top || bottom > p.bottom;
     const int first = p.net_y.index[top], last = p.net_y.index[bottom - 1] + 1;
-    const bool edge = outside || partly;
-    if (!edge && first == p.judged_first && last == p.judged_last) return;
-    p.judged_first = edge ? -1 : first;
+    if (!partly && first == p.judged_first && last == p.judged_last) return;
+    p.judged_first = partly ? -1 : first;
     p.judged_last = last;
-    const int blocks = p.blocks;
     uint8_t* __restrict merged = p.block_verdict;
-    __builtin_memset(merged, 0, (size_t)blocks);
-    for (int row = first; row <= last && row < p.net_height; row++) {
-        const uint8_t* __restrict verdict = p.row_verdict + (ptrdiff_t)row * blocks;
+    __builtin_memset(merged, partly ? TRANSPARENT_BLOCK : 0, (size_t)stride);
+    for (int row = first; !outside && row <= last && row < p.net_height; row++) {
+        const uint8_t* __restrict verdict = p.row_verdict + (ptrdiff_t)row * stride;
         VECTOR_LOOP
-        for (int block = 0; block < blocks; block++) merged[block] |= verdict[block];
+        for (int block = 0; block < stride; block++) merged[block] |= verdict[block];
     }
-    for (int block = 0; block < blocks; block++) merged[block] = judge_block(s, block, merged[block], outside, partly);
+    for (int block = 0; s.styled && block < p.blocks; block++) merged[block] = judge_styled(s, merged[block]);
 }
 
 static void aim_fields(const Pass& s, int pair, int rows) {
