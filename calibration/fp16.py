@@ -163,6 +163,8 @@ class _Work:
 def _free_slots(node: NodeProto, model: onnx.ModelProto) -> tuple[frozenset[int], frozenset[int]]:
     """Which inputs and outputs of an operator may be float16 as well as float32, from its schema."""
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if not onnx.defs.has(node.op_type, opset, node.domain):
+        return frozenset(), frozenset()  # an operator of somebody else's: float32 is the safe guess
     schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     free = {
         c.type_param_str

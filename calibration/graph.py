@@ -27,7 +27,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     inputs, shapes inferred.
 
     Raises:
-        BadInputError: the model has control flow, or its opset cannot be raised.
+        BadInputError: the model has control flow, its opset cannot be raised, or its shapes contradict each other.
     """
     model = _raise_opset(model)
     graph = model.graph
@@ -44,7 +44,13 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     _keep(graph.input, [i for i in graph.input if i.name not in weights])
     _name_nodes(graph.node)
     del graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise BadInputError(
+            f"the shapes of the model contradict each other: {reason}", remedy="Export the model again."
+        ) from error
 
 
 def model_digest(model: onnx.ModelProto) -> str:

@@ -36,7 +36,7 @@ def matte_error(results: Sequence[F32], reference: Sequence[F32]) -> MatteError:
         InternalError: the sets differ in length or shape, or are empty.
         BadInputError: a result holds NaN or infinity.
     """
-    if len(results) != len(reference) or not results or any(a.shape != b.shape for a, b in zip(results, reference)):  # noqa: B905 - lengths are compared before
+    if not results or [a.shape for a in results] != [b.shape for b in reference]:
         raise InternalError("results do not match their reference", remedy="Report this model.")
     if bad := [i for i, a in enumerate(results) if not np.isfinite(a).all()]:
         raise BadInputError(

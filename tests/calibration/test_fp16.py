@@ -130,6 +130,22 @@ def test_biases_many_steps_large_come_through_onnxruntime_whole(
     assert typed_error < 2 * error
 
 
+def test_an_operator_that_onnx_does_not_know_reads_and_writes_float32() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"], name="relu"),
+        helper.make_node("Special", ["y"], ["z"], name="special", domain="somebody.else"),
+        helper.make_node("Neg", ["z"], ["out"], name="neg"),
+    ]
+    infos = [helper.make_tensor_value_info(n, 1, [1, 4]) for n in ("x", "y", "z", "out")]
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[3:], value_info=infos[1:3])
+    opsets = [helper.make_opsetid("", 19), helper.make_opsetid("somebody.else", 1)]
+    half = to_fp16(helper.make_model(graph, opset_imports=opsets, ir_version=9), {}).model
+    made = {n.name: n for n in half.graph.node}
+    casts = {n.output[0]: n.attribute[0].i for n in half.graph.node if n.op_type == "Cast"}
+    assert casts[made["special"].input[0]] == TensorProto.FLOAT
+    assert casts[made["neg"].input[0]] == TensorProto.FLOAT16
+
+
 def test_casts_in_the_model_follow_the_type_around_them() -> None:
     nodes = [
         helper.make_node("Cast", ["codes"], ["x"], to=TensorProto.FLOAT),

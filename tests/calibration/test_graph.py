@@ -58,6 +58,13 @@ def test_control_flow_is_refused() -> None:
         normalise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9))
 
 
+def test_shapes_that_contradict_each_other_are_refused() -> None:
+    infos = [helper.make_tensor_value_info(n, 1, [1, k]) for n, k in (("x", 4), ("y", 3), ("out", 4))]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "y"], ["out"])], "g", infos[:2], infos[2:])
+    with pytest.raises(BadInputError, match="contradict"):
+        normalise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9))
+
+
 def test_a_tensor_without_a_fixed_shape_is_refused(unet: onnx.ModelProto) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(unet)
