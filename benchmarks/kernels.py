@@ -1,6 +1,7 @@
 """pre and post beside what OpenCV offers for the same work: 1080p, network input 512x288, one core each.
 
-Run it with `python -m benchmarks.kernels` from the repository root. Each of our lines takes turns with its rival, so that
+Run it with `python -m benchmarks.kernels` from the repository root. Each of our lines takes turns with its rival, so
+that
 whatever else the machine does hits both; each figure is the median of one call's processor time, and the ratio is the
 median of the rounds' ratios. Every call finds the caches as the other one left them, as in a pipeline.
 
