@@ -1,9 +1,8 @@
 """pre and post beside what OpenCV offers for the same work: 1080p, network input 512x288, one core each.
 
 Run it with `python -m benchmarks.kernels` from the repository root. Each of our lines takes turns with its rival, so
-that
-whatever else the machine does hits both; each figure is the median of one call's processor time, and the ratio is the
-median of the rounds' ratios. Every call finds the caches as the other one left them, as in a pipeline.
+that whatever else the machine does hits both; each figure is the median of one call's processor time, and the ratio is
+the median of the rounds' ratios. Every call finds the caches as the other one left them, as in a pipeline.
 
 The matte is a bottle with edges two network pixels wide; the worst case, every pixel half transparent, has its own
 line. OpenCV wants BGR, which no decoder delivers: the conversion is shown with and without.
