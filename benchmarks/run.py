@@ -26,7 +26,7 @@ import av
 import numpy as np
 import openvino as ov
 
-from benchmarks.usual_script import usual_script
+from cutline.benchmarks.usual_script import usual_script
 from cutline.runtime import Pipeline, StreamOptions, open_bundle
 from cutline.runtime.runner import Runner
 from cutline.runtime.sessions import Engine, EngineOptions, open_engine
