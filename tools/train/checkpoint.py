@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cutline.runtime.errors import BadInputError, ContractError, StorageError
-from cutline.tools.train.networks import CutNet, NetworkShape
+from cutline.tools.train.networks import Network, Shape, build, shape_from, shape_to
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +25,16 @@ class Checkpoint:
 
     step: int  # steps done
     seed: int
-    shape: NetworkShape
+    shape: Shape
     norm: bool
     network: dict[str, Any]
     average: dict[str, Any]  # exponential moving average of the weights: what is exported
     optimiser: dict[str, Any]
     losses: tuple[float, ...]  # one per step
 
-    def averaged(self) -> CutNet:
+    def averaged(self) -> Network:
         """The network with its averaged weights, in evaluation mode."""
-        network = CutNet(self.shape, norm=self.norm)
+        network = build(self.shape, norm=self.norm)
         network.load_state_dict(self.average)
         return network.eval()
 
@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "schema": _SCHEMA,
         "step": checkpoint.step,
         "seed": checkpoint.seed,
-        "shape": asdict(checkpoint.shape),
+        "shape": shape_to(checkpoint.shape),
         "norm": checkpoint.norm,
         "network": checkpoint.network,
         "average": checkpoint.average,
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("another version wrote it")
         shape: dict[str, Any] = found.pop("shape")
         losses = tuple(found.pop("losses"))
-        return Checkpoint(shape=NetworkShape(**shape), losses=losses, **found)
+        return Checkpoint(shape=shape_from(shape), losses=losses, **found)
     except (
         OSError,
         RuntimeError,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cutline.tools.train.checkpoint import Checkpoint
-    from cutline.tools.train.networks import CutNet
+    from cutline.tools.train.networks import Network
 
 __all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
 
@@ -163,16 +163,16 @@ def _settle(options: TrainOptions) -> None:
         )
 
 
-def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
+def _network(options: TrainOptions, resume: Checkpoint | None) -> Network:
     """The network to train: as it was saved, read back from an export, pruned, or fresh."""
     import torch
 
-    from cutline.tools.train.networks import CutNet, make_network
+    from cutline.tools.train.networks import build, make_network
     from cutline.tools.train.prune import prune
     from cutline.tools.train.start import load_start
 
     if resume is not None:
-        return CutNet(resume.shape, norm=resume.norm)
+        return build(resume.shape, norm=resume.norm)
     torch.manual_seed(options.seed)
     network = make_network(options.network)
     if options.start is not None:

@@ -7,7 +7,6 @@ initialiser carries the name of the parameter it came from, and so the file is a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,22 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import BadInputError, ContractError, InternalError, NoInputError
-from cutline.tools.train.networks import CutNet, NetworkShape, fold
+from cutline.tools.train.cut_network import CutShape
+from cutline.tools.train.graph import Graph
+from cutline.tools.train.lite_network import BLOCKS, TAPS, LiteShape, adds
+from cutline.tools.train.networks import Network, Shape, build, fold
 
-__all__ = ["MEAN", "STD", "Graph", "check_parity", "contract_of", "network_from_onnx", "network_to_onnx", "read_onnx"]
+__all__ = ["MEAN", "STD", "check_parity", "contract_of", "network_from_onnx", "network_to_onnx", "read_onnx"]
 
-OPSET = 17
 MEAN, STD = 0.5, 0.5  # of every channel: pixels reach the network as -1..1
 _TOLERANCE = 1e-4  # largest difference in alpha between PyTorch and ONNX Runtime
 
 
-def contract_of(shape: NetworkShape, *, width: int, height: int) -> ModelContract:
+def contract_of(shape: Shape, *, width: int, height: int) -> ModelContract:
     """Describe an exported network to the runtime."""
 
     def picture(name: str) -> Image:
@@ -42,7 +43,7 @@ def contract_of(shape: NetworkShape, *, width: int, height: int) -> ModelContrac
     )
 
 
-def network_to_onnx(network: CutNet, *, width: int, height: int) -> onnx.ModelProto:
+def network_to_onnx(network: Network, *, width: int, height: int) -> onnx.ModelProto:
     """Write the folded network as ONNX opset 17: float32, batch 1, fixed size.
 
     Raises:
@@ -50,30 +51,60 @@ def network_to_onnx(network: CutNet, *, width: int, height: int) -> onnx.ModelPr
     """
     if width % 32 or height % 32:
         raise ContractError("network sides must be multiples of 32", remedy="Use 512x288.", width=width, height=height)
+    shape = network.shape
     graph = Graph((fold(network) if network.norm else network).state_dict())
+    logits = _write_lite(graph, shape) if isinstance(shape, LiteShape) else _write_cut(graph, shape)
+    graph.node("Sigmoid", [logits], "alpha")
+    names = ("image", "plate") if shape.plate else ("image",)
+    return graph.model(inputs=dict.fromkeys(names, (3, height, width)), output=("alpha", (1, height, width)))
+
+
+def _write_cut(graph: Graph, shape: CutShape) -> str:
+    """CutNet.forward, node by node; returns the name of the logits."""
     x = "image"
-    if network.shape.plate:
+    if shape.plate:
         x = graph.node("Concat", ["image", "plate"], "pair", axis=1)
     x = fine = graph.conv(x, "edge")
     skips = []
-    for level, inner in enumerate(_inner(network.shape)):
+    for level, inner in enumerate(shape.inside):
         x = graph.conv(x, f"down.{level}.0", stride=2)
         for k in range(1, len(inner) + 1):
             y = graph.conv(x, f"down.{level}.{k}.first")
-            y = graph.conv(y, f"down.{level}.{k}.second", relu=False)
+            y = graph.conv(y, f"down.{level}.{k}.second", activation=None)
             x = graph.node("Relu", [graph.node("Add", [x, y], f"down.{level}.{k}.sum")], f"down.{level}.{k}")
         skips.append(x)
     x = graph.conv(x, "bridge")
     for k, skip in enumerate(reversed(skips[:4])):
         x = graph.conv(graph.node("Add", [graph.double(x, f"up.{k}.double"), skip], f"up.{k}.sum"), f"up.{k}")
     x = graph.node("Add", [graph.double(x, "head.double"), fine], "head.sum")
-    x = graph.conv(x, "head", relu=False, suffix="")
-    graph.node("Sigmoid", [x], "alpha")
-    names = ("image", "plate") if network.shape.plate else ("image",)
-    return graph.model(inputs=dict.fromkeys(names, (3, height, width)), output=("alpha", (1, height, width)))
+    return graph.conv(x, "head", activation=None, suffix="")
 
 
-def check_parity(model: onnx.ModelProto, network: CutNet, *, seed: int = 0) -> float:
+def _write_lite(graph: Graph, shape: LiteShape) -> str:
+    """LiteNet.forward, node by node; returns the name of the logits."""
+
+    def conv(x: str, name: str, **more: Any) -> str:
+        return graph.conv(x, name, activation="relu6", **more)
+
+    x = half = conv("image", "stem", stride=2)
+    taps = []
+    for number, ((_, stride, _), inner) in enumerate(zip(BLOCKS, shape.inner, strict=True)):
+        name = f"blocks.{number}"
+        y = conv(x, f"{name}.expand") if number else x
+        y = conv(y, f"{name}.depthwise", stride=stride, groups=inner)
+        y = graph.conv(y, f"{name}.project", activation=None)
+        x = graph.node("Add", [x, y], name) if adds(number) else y
+        taps.append(x)
+    x = conv(x, "bridge")
+    for k in range(2):
+        x = graph.node("Add", [x, conv(x, f"context.{k}")], f"context.{k}")
+    for k, tap in enumerate((*(taps[number] for number in TAPS), half)):
+        added = [graph.double(x, f"up.{k}.double"), conv(tap, f"skip.{k}")]
+        x = conv(graph.node("Add", added, f"up.{k}.sum"), f"up.{k}")
+    return graph.transposed(conv(x, "fine"), "head")
+
+
+def check_parity(model: onnx.ModelProto, network: Network, *, seed: int = 0) -> float:
     """Compare ONNX Runtime with PyTorch on a random picture; return the largest difference in alpha.
 
     Raises:
@@ -118,7 +149,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 @torch.no_grad()
-def network_from_onnx(model: onnx.ModelProto) -> CutNet:
+def network_from_onnx(model: onnx.ModelProto) -> Network:
     """Read a network back from its own export, folded, ready to be fine-tuned.
 
     Raises:
@@ -130,7 +161,7 @@ def network_from_onnx(model: onnx.ModelProto) -> CutNet:
         if i.name.endswith((".weight", ".bias"))
     }
     try:
-        network = CutNet(_shape_of(found), norm=False)
+        network = build(_lite_shape(found) if "stem.0.weight" in found else _cut_shape(found), norm=False)
         network.load_state_dict({name: torch.from_numpy(value).float() for name, value in found.items()})
     except (KeyError, RuntimeError, IndexError, ContractError) as error:
         raise ContractError(
@@ -139,77 +170,29 @@ def network_from_onnx(model: onnx.ModelProto) -> CutNet:
     return network.eval()
 
 
-def _shape_of(weights: dict[str, NDArray[np.float32]]) -> NetworkShape:
-    widths = tuple(int(weights[f"down.{level}.0.0.weight"].shape[0]) for level in range(5))
+def _cut_shape(weights: dict[str, NDArray[np.float32]]) -> CutShape:
     inner: list[tuple[int, ...]] = []
     for level in range(5):
         pattern = re.compile(rf"down\.{level}\.(\d+)\.first\.0\.weight")
         ordered = sorted((int(m[1]), name) for name in weights if (m := pattern.fullmatch(name)))
-        inner.append(tuple(int(weights[name].shape[0]) for _, name in ordered))
-    edge = weights["edge.0.weight"]
-    return NetworkShape(
-        plate=edge.shape[1] == 6,
-        edge=int(edge.shape[0]),
-        widths=widths,
+        inner.append(tuple(_channels(weights, name) for _, name in ordered))
+    return CutShape(
+        plate=weights["edge.0.weight"].shape[1] == 6,
+        edge=_channels(weights, "edge.0.weight"),
+        widths=tuple(_channels(weights, f"down.{level}.0.0.weight") for level in range(5)),
         blocks=tuple(len(level) for level in inner),
         inner=tuple(inner),
     )
 
 
-def _inner(shape: NetworkShape) -> tuple[tuple[int, ...], ...]:
-    return shape.inner or tuple((w,) * b for w, b in zip(shape.widths, shape.blocks, strict=True))
+def _lite_shape(weights: dict[str, NDArray[np.float32]]) -> LiteShape:
+    decoder = ("bridge.0.weight", *(f"up.{level}.0.weight" for level in range(4)))
+    return LiteShape(
+        inner=tuple(_channels(weights, f"blocks.{number}.depthwise.0.weight") for number in range(len(BLOCKS))),
+        decoder=tuple(_channels(weights, name) for name in decoder),
+        head=_channels(weights, "fine.0.weight"),
+    )
 
 
-class Graph:
-    """Owns the nodes and initialisers of the graph that is being written; borrows the weights, by name."""
-
-    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
-        self._weights = weights
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: NDArray[np.float32]) -> str:
-        if all(name != c.name for c in self._constants):
-            self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def conv(self, x: str, name: str, *, stride: int = 1, relu: bool = True, suffix: str = ".0") -> str:
-        weight = self._weights[f"{name}{suffix}.weight"].float().numpy()
-        names = [
-            self.constant(f"{name}{suffix}.{k}", self._weights[f"{name}{suffix}.{k}"].float().numpy())
-            for k in ("weight", "bias")
-        ]
-        side, pad = weight.shape[2], weight.shape[2] // 2
-        y = self.node(
-            "Conv",
-            [x, *names],
-            f"{name}.conv",
-            kernel_shape=[side] * 2,
-            pads=[pad] * 4,
-            strides=[stride] * 2,
-            dilations=[1, 1],
-            group=1,
-        )
-        return self.node("Relu", [y], f"{name}.relu") if relu else y
-
-    def double(self, x: str, name: str) -> str:
-        scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
-        return self.node("Resize", [x, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")
-
-    def model(self, inputs: dict[str, tuple[int, ...]], output: tuple[str, tuple[int, ...]]) -> onnx.ModelProto:
-        """Close the graph: shapes by name, without the batch of 1."""
-
-        def value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
-
-        named = [value(name, shape) for name, shape in inputs.items()]
-        graph = helper.make_graph(self._nodes, "cutline", named, [value(*output)], self._constants)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cutline", ir_version=8
-        )
-        onnx.checker.check_model(model, full_check=True)
-        return model
+def _channels(weights: dict[str, NDArray[np.float32]], name: str) -> int:
+    return int(weights[name].shape[0])

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import ContractError, InternalError
-from cutline.tools.train.export import MEAN, STD, Graph
+from cutline.tools.train.export import MEAN, STD
+from cutline.tools.train.graph import Graph
 from cutline.tools.train.style_canvas import CHANNELS, draw_canvas
 
 __all__ = [
@@ -122,15 +123,15 @@ def style_to_onnx(network: StyleNet, *, width: int, height: int) -> onnx.ModelPr
         x = graph.conv(x, f"down.{level}", stride=2, suffix="")
         skips.append(x)
     for k in range(network.shape.blocks):
-        y = graph.conv(graph.conv(x, f"first.{k}", suffix=""), f"second.{k}", relu=False, suffix="")
+        y = graph.conv(graph.conv(x, f"first.{k}", suffix=""), f"second.{k}", activation=None, suffix="")
         x = graph.node("Relu", [graph.node("Add", [x, y], f"block.{k}.sum")], f"block.{k}")
     for k in range(2):
-        y = graph.conv(graph.double(x, f"up.{k}.double"), f"up.{k}", relu=False, suffix="")
+        y = graph.conv(graph.double(x, f"up.{k}.double"), f"up.{k}", activation=None, suffix="")
         x = graph.node("Relu", [graph.node("Add", [y, skips[1 - k]], f"up.{k}.sum")], f"up.{k}.relu")
-    x = graph.node("Add", [graph.conv(x, "up.2", relu=False, suffix=""), canvas], "up.2.sum")
+    x = graph.node("Add", [graph.conv(x, "up.2", activation=None, suffix=""), canvas], "up.2.sum")
     x = graph.node("Add", [graph.double(x, "up.2.double"), fine], "fine.sum")
     x = graph.conv(graph.node("Relu", [x], "fine.relu"), "mix", suffix="")
-    graph.node("Add", [graph.conv(x, "head", relu=False, suffix=""), "image"], "picture")
+    graph.node("Add", [graph.conv(x, "head", activation=None, suffix=""), "image"], "picture")
     return graph.model(inputs={"image": (3, height, width)}, output=("picture", (3, height, width)))
 
 

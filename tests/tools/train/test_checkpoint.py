@@ -8,9 +8,9 @@ import torch
 
 from cutline.runtime.errors import BadInputError, StorageError
 from cutline.tools.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cutline.tools.train.networks import CutNet, NetworkShape
+from cutline.tools.train.cut_network import CutNet, CutShape
 
-SHAPE = NetworkShape(plate=False, widths=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 1), inner=((), (), (), (), (16,)))
+SHAPE = CutShape(plate=False, widths=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 1), inner=((), (), (), (), (16,)))
 
 
 def checkpoint(step: int = 7) -> Checkpoint:
@@ -59,7 +59,7 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
-    torch.save({"schema": 1, "step": Trap()}, tmp_path / "c.pt")
+    torch.save({"schema": 2, "step": Trap()}, tmp_path / "c.pt")
     with pytest.raises(BadInputError):
         load_checkpoint(tmp_path / "c.pt")
     assert not (tmp_path / "ran").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -7,25 +8,33 @@ import pytest
 import torch
 
 from cutline.runtime.errors import BadInputError, ContractError, InternalError, NoInputError
+from cutline.tools.train.cut_network import CutNet, CutShape
 from cutline.tools.train.export import check_parity, contract_of, network_from_onnx, network_to_onnx, read_onnx
-from cutline.tools.train.networks import CutNet, NetworkShape
+from cutline.tools.train.lite_network import LiteNet, LiteShape
+from cutline.tools.train.networks import Network
 
-ALLOWED = {"Conv", "Relu", "Add", "Concat", "Resize", "Sigmoid"}
+ALLOWED = {"Conv", "ConvTranspose", "Clip", "Relu", "Add", "Concat", "Resize", "Sigmoid"}
 
 
 def small(*, plate: bool = False) -> CutNet:
     torch.manual_seed(1)
-    return CutNet(NetworkShape(plate=plate, widths=(8, 16, 8, 16, 16), blocks=(0, 1, 1, 0, 2))).eval()
+    return CutNet(CutShape(plate=plate, widths=(8, 16, 8, 16, 16), blocks=(0, 1, 1, 0, 2))).eval()
 
 
-@pytest.mark.parametrize("plate", [False, True])
-def test_export_computes_what_the_network_computes(plate: bool) -> None:
-    network = small(plate=plate)
+def lite() -> Network:
+    torch.manual_seed(1)
+    return LiteNet(LiteShape()).eval()
+
+
+@pytest.mark.parametrize("make", [small, lambda: small(plate=True), lite])
+def test_export_computes_what_the_network_computes(make: Callable[[], Network]) -> None:
+    network = make()
     assert check_parity(network_to_onnx(network, width=64, height=32), network) < 1e-5
 
 
-def test_export_holds_only_operators_that_fuse() -> None:
-    model = network_to_onnx(small(plate=True), width=64, height=32)
+@pytest.mark.parametrize("make", [lambda: small(plate=True), lite])
+def test_export_holds_only_operators_that_fuse(make: Callable[[], Network]) -> None:
+    model = network_to_onnx(make(), width=64, height=32)
     assert {node.op_type for node in model.graph.node} <= ALLOWED
     assert model.opset_import[0].version >= 17
     for node in model.graph.node:
