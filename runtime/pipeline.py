@@ -27,7 +27,7 @@ from cutline.runtime.plate import PlateKeeper, open_plate
 from cutline.runtime.sessions import Engine, open_engine
 from cutline.runtime.slots import ArraySpec, Counts, Slot, SlotPool, SlotState
 from cutline.runtime.sources import End, Filled, Notice, Source, SourceInfo, SourceOptions
-from cutline.runtime.telemetry import Telemetry
+from cutline.runtime.telemetry import FrameStamps, Telemetry
 
 __all__ = ["Pipeline"]
 
@@ -38,12 +38,11 @@ WAITING: Final = 2  # finished frames that may wait for a live taker before the 
 
 @dataclass(slots=True)
 class _Passage:
-    """What is known of the frame in one slot. Times are time.monotonic_ns()."""
+    """What is known of the frame in one slot."""
 
-    index: int
     time: Timestamp
+    stamps: FrameStamps
     first: bool = False  # the first frame, or the first after a gap: nothing before it counts
-    prepared_ns: int = 0
 
 
 @final
@@ -57,6 +56,7 @@ class Pipeline:
         *,
         style: Bundle | Engine | None = None,
         alpha: bool = True,
+        closed_loop: int | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Start the source and allocate everything that frames need.
@@ -66,12 +66,15 @@ class Pipeline:
             options: the stream.
             style: a style bundle or engine, when the picture is to be styled.
             alpha: whether frames carry the full-size alpha plane.
+            closed_loop: for measuring: so many frames go to the network at once, and the next so many when the caller
+                is done with the last of them. None: as many as keep the device busy, at all times.
             on_notice: called, from any thread, with one line for each thing worth knowing (reconnects, skipped images).
         Raises:
             CutlineError: what the source, the engine, the plate or the background raise.
         """
         self.options = options
         self.telemetry = Telemetry()
+        self._closed_loop = closed_loop
         self._notify = on_notice
         self._stopping = threading.Event()
         self._running: SimpleQueue[Slot | None] = SimpleQueue()  # None: nothing comes any more
@@ -96,9 +99,8 @@ class Pipeline:
             self._allocate(undo, alpha)
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
-        self._passages = [_Passage(0, nothing) for _ in self._pool.slots]
-        for _ in range(engine.in_flight + 1):
-            self._room.put(None)
+        self._passages = [_Passage(nothing, FrameStamps()) for _ in self._pool.slots]
+        self._make_room(closed_loop or engine.in_flight + 1)
         self._threads = [
             threading.Thread(target=self._guard, args=(body,), name=f"{name} {options.shown_name}", daemon=True)
             for name, body in (("feed", self._feed), ("finish", self._finish))
@@ -135,12 +137,17 @@ class Pipeline:
             self._source.offer(slot)
         for thread in self._threads:
             thread.start()
-        deliver = self.telemetry.stages["deliver"]
+        taken = 0
         while (done := self._done.get()) is not None:
-            began = time.monotonic_ns()
+            stamps = self._passages[done.index].stamps
+            stamps.delivered, began_core = time.monotonic_ns(), time.thread_time_ns()
             yield self._frame(done)
-            deliver.add(time.monotonic_ns() - began)
+            stamps.released, stamps.caller_core = time.monotonic_ns(), time.thread_time_ns() - began_core
+            self.telemetry.add(stamps)
             self._release(done)
+            taken += 1
+            if self._closed_loop is not None and taken % self._closed_loop == 0:
+                self._make_room(self._closed_loop)
         if self._failure is not None:
             raise self._failure
 
@@ -170,7 +177,8 @@ class Pipeline:
             **self._matte.arrays,
             **(style.arrays if style else {}),
         }
-        depth = FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
+        query = self._closed_loop  # its frames all wait in slots before it begins
+        depth = query + query if query else FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
         self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
         undo.callback(self._pool.close)
         for branch in (self._matte, style):
@@ -192,12 +200,13 @@ class Pipeline:
 
     def _feed(self) -> None:
         """Source to network: the feeder thread."""
-        stages = self.telemetry.stages
         while not self._stopping.is_set():
             slot = self._take_filled() if self._has_room() else None
             if slot is None:
                 continue
-            passage, began = self._passages[slot.index], time.monotonic_ns()
+            passage = self._passages[slot.index]
+            stamps = passage.stamps
+            stamps.taken, began_core = time.monotonic_ns(), time.thread_time_ns()
             self._pool.move(slot, SlotState.RUNNING)
             self._matte.prepare(slot, slot.arrays["guide"])
             if self._style is not None:
@@ -207,10 +216,12 @@ class Pipeline:
             if passage.first:
                 self._matte.session.reset()
             self._matte.session.start(slot)
-            passage.prepared_ns = time.monotonic_ns()
-            stages["wait"].add(began - passage.time.available_ns)
-            stages["pre"].add(passage.prepared_ns - began)
+            stamps.prepared, stamps.pre_core = time.monotonic_ns(), time.thread_time_ns() - began_core
             self._running.put(slot)
+
+    def _make_room(self, frames: int) -> None:
+        for _ in range(frames):
+            self._room.put(None)
 
     def _has_room(self) -> bool:
         """Wait until the network can take a frame; False when it could not for a while, so that stop() is seen."""
@@ -248,25 +259,28 @@ class Pipeline:
         self._pool.move(slot, SlotState.READY)
         if event.skipped:
             self._pool.add_dropped(event.skipped)
-        passage = self._passages[slot.index]
-        passage.index, passage.time, passage.first = event.index, event.time, first
+        passage, decode = self._passages[slot.index], event.decode
+        passage.time, passage.first = event.time, first
+        stamps = passage.stamps
+        stamps.index, stamps.available = event.index, event.time.available_ns
+        stamps.delivered = stamps.released = 0
+        stamps.decode_began, stamps.decode_ended = decode.began_ns, decode.ended_ns
+        stamps.filled, stamps.decode_core = decode.filled_ns, decode.core_ns
         return slot
 
     def _finish(self) -> None:
         """Network to composite: the finisher thread."""
-        stages = self.telemetry.stages
         while (slot := self._running.get()) is not None:
             passage = self._passages[slot.index]
+            stamps = passage.stamps
             self._matte.session.wait(slot)
             if self._style is not None:
                 self._style.session.wait(slot)
-            self._room.put(None)
-            inferred_ns = time.monotonic_ns()
+            if self._closed_loop is None:
+                self._make_room(1)
+            stamps.inferred, began_core = time.monotonic_ns(), time.thread_time_ns()
             self._compose(slot, passage)
-            composed_ns = time.monotonic_ns()
-            stages["network"].add(inferred_ns - passage.prepared_ns)
-            stages["post"].add(composed_ns - inferred_ns)
-            stages["latency"].add(composed_ns - passage.time.available_ns)
+            stamps.composed, stamps.post_core = time.monotonic_ns(), time.thread_time_ns() - began_core
             if self._plate is not None:
                 self._plate.adapt(slot.arrays["guide"], slot.arrays["matte"], passage.time)
             self._deliver(slot)
@@ -295,6 +309,7 @@ class Pipeline:
             with suppress(Empty):  # the taker was faster after all
                 stale = self._done.get_nowait()
                 assert stale is not None  # this thread alone puts the end, last
+                self.telemetry.add(self._passages[stale.index].stamps)
                 self._release(stale, dropped=True)
 
     def _release(self, slot: Slot, *, dropped: bool = False) -> None:
@@ -305,7 +320,7 @@ class Pipeline:
     def _frame(self, slot: Slot) -> Frame:
         passage = self._passages[slot.index]
         return Frame(
-            index=passage.index,
+            index=passage.stamps.index,
             time=passage.time,
             source=slot.source,
             composite=slot.composite,

@@ -1,19 +1,52 @@
-"""Per-frame durations of one stream, in memory that was taken before the first frame."""
+"""Where each frame of one stream was at what time, in memory that was taken before the first frame."""
 
 from __future__ import annotations
 
-from typing import Final
+import threading
+from dataclasses import dataclass, fields
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["STAGES", "Durations", "Telemetry", "percentiles_ms"]
+__all__ = ["KEPT", "FrameStamps", "Telemetry", "percentiles_ms"]
 
-KEPT: Final = 65536  # frames remembered: 36 minutes at 30 fps, 512 KiB a stage
-STAGES: Final = ("wait", "pre", "network", "post", "deliver", "latency")
-"""wait: available to pre. network: queue and inference. deliver: sink or caller. latency: available to composed."""
+KEPT: Final = 65536  # frames remembered: 36 minutes at 30 fps, 7 MiB
 
 
-def percentiles_ms(values_ns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, float]:
+@dataclass(slots=True)
+class FrameStamps:
+    """One frame's way: time.monotonic_ns() at each step, 0 where it has not been; processor time where it says core."""
+
+    index: int = 0  # in the stream
+    decode_began: int = 0  # the decoder was asked for it
+    decode_ended: int = 0
+    decode_core: int = 0  # ns that all threads of the decoder worked since the frame before, counted in ticks
+    available: int = 0  # see Timestamp.available_ns; of a paced frame, when it was due
+    filled: int = 0  # it lay in its slot
+    taken: int = 0  # by pre
+    prepared: int = 0  # and handed to the network
+    pre_core: int = 0  # ns
+    inferred: int = 0
+    composed: int = 0
+    post_core: int = 0  # ns
+    delivered: int = 0  # to the caller; 0 for a frame that was replaced by a newer one
+    released: int = 0  # by the caller
+    caller_core: int = 0  # ns
+
+
+_TYPE: Final = np.dtype([(field.name, np.int64) for field in fields(FrameStamps)])
+_SPANS: Final = {
+    "wait": ("available", "taken"),
+    "pre": ("taken", "prepared"),
+    "network": ("prepared", "inferred"),  # queue and inference
+    "post": ("inferred", "composed"),
+    "deliver": ("delivered", "released"),  # sink or caller
+    "latency": ("available", "composed"),
+}
+
+
+def percentiles_ms(values_ns: NDArray[np.int64]) -> dict[str, float]:
     """Summarise durations in nanoseconds as milliseconds; empty input gives an empty summary."""
     if len(values_ns) == 0:
         return {}
@@ -23,33 +56,42 @@ def percentiles_ms(values_ns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dic
     return {name: round(float(value), 3) for name, value in rounded.items()}
 
 
-class Durations:
-    """Owns a ring of the last KEPT durations in nanoseconds. One thread writes."""
-
-    def __init__(self) -> None:
-        self._ring = np.zeros(KEPT, np.int64)
-        self._count = 0
-
-    def add(self, nanoseconds: int) -> None:
-        """Remember one duration, forgetting the oldest when full."""
-        self._ring[self._count % KEPT] = nanoseconds
-        self._count += 1
-
-    def values(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """What is remembered, in no order that matters."""
-        return self._ring[: min(self._count, KEPT)].copy()
-
-    def summary_ms(self) -> dict[str, float]:
-        """Mean, percentiles and maximum in milliseconds."""
-        return percentiles_ms(self.values())
-
-
+@final
 class Telemetry:
-    """Owns the durations of every stage of one stream."""
+    """Owns the stamps of the last KEPT frames that came out of one stream. Thread-safe."""
 
     def __init__(self) -> None:
-        self.stages = {name: Durations() for name in STAGES}
+        self._ring = np.zeros(KEPT, _TYPE)
+        self._lock = threading.Lock()
+        self.count = 0  # frames added so far
+
+    def add(self, s: FrameStamps) -> None:
+        """Remember one frame, forgetting the oldest when full."""
+        row = (
+            s.index, s.decode_began, s.decode_ended, s.decode_core, s.available, s.filled, s.taken, s.prepared,
+            s.pre_core, s.inferred, s.composed, s.post_core, s.delivered, s.released, s.caller_core,
+        )  # fmt: skip
+        with self._lock:
+            self._ring[self.count % KEPT] = row
+            self.count += 1
+
+    def frames(self, since: int = 0) -> NDArray[Any]:
+        """What is remembered, oldest first: a structured array with FrameStamps' fields as int64.
+
+        Args:
+            since: leave out what was added before `count` was this.
+        """
+        with self._lock:
+            first = max(since, self.count - KEPT, 0)
+            return self._ring[np.arange(first, self.count) % KEPT]
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
-        """Every stage's summary in milliseconds."""
-        return {name: stage.summary_ms() for name, stage in self.stages.items()}
+        """Every stage's mean, percentiles and maximum in milliseconds; latency is from available to composed."""
+        frames = self.frames()
+        return {name: percentiles_ms(_span(frames, *ends)) for name, ends in _SPANS.items()}
+
+
+def _span(frames: NDArray[Any], start: str, end: str) -> NDArray[np.int64]:
+    been: NDArray[Any] = frames[frames[end] > 0]
+    length: NDArray[np.int64] = been[end] - been[start]
+    return length

@@ -20,7 +20,7 @@ from cutline.runtime import errors
 from cutline.runtime.errors import CutlineError, InternalError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix
 from cutline.runtime.slots import SlotLayout
-from cutline.runtime.sources.records import Policy, SourceInfo
+from cutline.runtime.sources.records import DecodeStamps, Policy, SourceInfo
 
 __all__ = [
     "Channel",
@@ -109,6 +109,7 @@ class Fill(msgspec.Struct, frozen=True, tag=True):
     pts: int
     available_ns: int
     skipped: int
+    decode: DecodeStamps
 
 
 class Say(msgspec.Struct, frozen=True, tag=True):

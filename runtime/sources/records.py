@@ -11,7 +11,7 @@ import msgspec
 from cutline.runtime.errors import CutlineError, UsageError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix, Timestamp
 
-__all__ = ["End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
+__all__ = ["DecodeStamps", "End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
 
 Policy = Literal["auto", "block", "latest"]
 
@@ -67,6 +67,15 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         return Fraction(*self.tick)
 
 
+class DecodeStamps(msgspec.Struct, frozen=True, array_like=True):
+    """How a frame came to be, on the clock of time.monotonic_ns()."""
+
+    began_ns: int  # the decoder was asked for it
+    ended_ns: int
+    filled_ns: int  # it lay in its slot
+    core_ns: int  # that all threads of the process worked since the frame before, counted in the kernel's ticks
+
+
 @dataclass(frozen=True, slots=True)
 class Filled:
     """A frame lies in the slot, which is still FILLING: the taker moves it to READY."""
@@ -75,6 +84,7 @@ class Filled:
     index: int  # number of the frame in the stream since start(), skipped ones included
     time: Timestamp
     skipped: int  # frames that the source itself lost since the last Filled: the taker counts them as dropped
+    decode: DecodeStamps
 
 
 @dataclass(frozen=True, slots=True)

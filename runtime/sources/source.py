@@ -176,7 +176,7 @@ class Source:
             self._last = (message.pts, message.available_ns)
             time_ = Timestamp(message.pts, self._time_base, message.available_ns)
             skipped, self._owed = message.skipped + self._owed, 0
-            return Filled(message.slot, index, time_, skipped)
+            return Filled(message.slot, index, time_, skipped, message.decode)
         if isinstance(message, Say):
             return Notice(message.text, message.kind)
         if isinstance(message, Opened):

@@ -43,7 +43,7 @@ from cutline.runtime.sources.messages import (
     child_end,
 )
 from cutline.runtime.sources.reader import Lost, Reader, VideoReader
-from cutline.runtime.sources.records import SourceInfo
+from cutline.runtime.sources.records import DecodeStamps, SourceInfo
 from cutline.runtime.sources.trouble import LogTail, explain
 
 __all__ = ["main"]
@@ -68,6 +68,8 @@ class Worker:
         self._offered: deque[int] = deque()
         self._index = 0  # of the next frame, counted from Start
         self._skipped = 0  # since the last Fill
+        self._began_ns = self._ended_ns = time.monotonic_ns()  # of decoding the frame at hand
+        self._core_ns = 0  # of this process, at the last Fill
         self._said: Counter[str] = Counter()
         self._redactor = Redactor("")
 
@@ -128,7 +130,7 @@ class Worker:
         pace: Pace | None = None
         given = 0
         opened = False
-        for frame in self._frames(request, reader, converter, clock, address):
+        for frame in self._timed(self._frames(request, reader, converter, clock, address)):
             if frame is None:
                 if not traits.live or self._slots is not None:
                     self._lose()
@@ -152,6 +154,17 @@ class Worker:
                 self._sleep_until(available_ns)
             self._hand_out(frame, available_ns, wait=not latest, paced=paced)
         self._check_the_end(reader, opened=opened)
+
+    def _timed(self, frames: Iterator[av.VideoFrame | None]) -> Iterator[av.VideoFrame | None]:
+        """The same frames; `_began_ns` and `_ended_ns` say how long each one took."""
+        while True:
+            self._began_ns = time.monotonic_ns()
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            self._ended_ns = time.monotonic_ns()
+            yield frame
 
     def _check_the_end(self, reader: Reader, *, opened: bool) -> None:
         name = self._redactor.name
@@ -207,7 +220,9 @@ class Worker:
         slot = self._offered.popleft()
         copy_planes(frame, self._slots[slot])
         assert frame.pts is not None
-        if not self._channel.send(Fill(slot, self._index, frame.pts, available_ns, self._skipped)):
+        before_ns, self._core_ns = self._core_ns, time.process_time_ns()
+        stamps = DecodeStamps(self._began_ns, self._ended_ns, time.monotonic_ns(), self._core_ns - before_ns)
+        if not self._channel.send(Fill(slot, self._index, frame.pts, available_ns, self._skipped, stamps)):
             raise _Closing
         self._index += 1
         self._skipped = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -155,3 +156,28 @@ def test_an_input_that_is_no_video_is_refused_and_leaves_nothing(red: Bundle, tm
 def test_a_contract_that_does_not_fit_the_network_is_refused(misfit: Bundle, clip: Path) -> None:
     with pytest.raises(ContractError, match="plate"):
         Pipeline(misfit, StreamOptions(input=str(clip)))
+
+
+def test_every_frame_has_its_stamps_in_the_order_of_its_way(red: Bundle, clip: Path) -> None:
+    with Pipeline(red, StreamOptions(input=str(clip))) as pipeline:
+        count = sum(1 for _ in pipeline)
+        frames = pipeline.telemetry.frames()
+    assert frames["index"].tolist() == list(range(count))
+    way = ("available", "filled", "taken", "prepared", "inferred", "composed", "delivered", "released")
+    for earlier, later in itertools.pairwise(way):
+        assert (frames[earlier] <= frames[later]).all(), (earlier, later)
+    assert (frames["decode_began"] <= frames["decode_ended"]).all()
+    assert (frames["decode_ended"] <= frames["filled"]).all()
+    assert frames["decode_core"].sum() > 0  # the kernel counts a process in whole ticks while it limits its time
+    assert (frames["pre_core"] > 0).all()
+    assert (frames["post_core"] > 0).all()
+
+
+@pytest.mark.parametrize("query", [1, 4])
+def test_a_closed_loop_sends_a_query_only_when_the_last_was_taken_back(red: Bundle, clip: Path, query: int) -> None:
+    with Pipeline(red, StreamOptions(input=str(clip), frames=20), closed_loop=query) as pipeline:
+        assert sum(1 for _ in pipeline) == 20
+        frames = pipeline.telemetry.frames()
+        assert pipeline.counts().peak_in_flight <= 2 * query
+    for first in range(query, 20, query):
+        assert frames["taken"][first] > frames["released"][first - query : first].max()

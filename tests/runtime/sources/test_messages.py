@@ -23,6 +23,7 @@ from cutline.runtime.sources.messages import (
     child_end,
     parent_end,
 )
+from cutline.runtime.sources.records import DecodeStamps
 
 PLANE = PlaneLayout(0, 4, 4, 64)
 LAYOUT = SlotLayout(1, 4096, PLANE, PLANE, PLANE)
@@ -42,7 +43,11 @@ Ends = tuple[Channel[ToChild, FromChild], Channel[FromChild, ToChild]]
 
 def test_messages_arrive_whole_and_in_order_however_many_at_once(ends: Ends) -> None:
     parent, child = ends
-    sent = [Say("ä" * 3000, "corrupt"), *(Fill(1, n, n * 40, n, 0) for n in range(200)), Over(3)]
+    sent = [
+        Say("ä" * 3000, "corrupt"),
+        *(Fill(1, n, n * 40, n, 0, DecodeStamps(n, n, n, 0)) for n in range(200)),
+        Over(3),
+    ]
     for message in sent:
         assert child.send(message)
     assert [parent.receive() for _ in sent] == sent
