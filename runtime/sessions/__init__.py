@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.slots import ArraySpec, Slot
 
-__all__ = ["Engine", "EngineOptions", "Session", "open_engine"]
+__all__ = ["DeviceTimes", "Engine", "EngineOptions", "Session", "TimedSession", "open_engine"]
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +50,26 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Wait for what is running, then let go of the slots' memory. Works twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTimes:
+    """What a device with a clock of its own did for one frame, part after part, in ms; 0 where a part is not there."""
+
+    h2d_ms: float  # host to device
+    pre_ms: float
+    compute_ms: float  # the network
+    post_ms: float
+    d2h_ms: float  # device to host
+
+
+@runtime_checkable
+class TimedSession(Protocol):
+    """A session whose device keeps times of its own. Others are timed from outside."""
+
+    def device_times(self, slot: Slot) -> DeviceTimes:
+        """Times of the slot's last frame, once wait() has returned."""
         ...
 
 
