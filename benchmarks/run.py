@@ -143,9 +143,8 @@ def python_share(engine: Engine, clip: Path, frames: int) -> float:
 
     options = StreamOptions(input=str(clip), frames=frames, loop=True)
     with Pipeline(engine, options, alpha=False) as pipeline:
-        pre, post = pipeline._matte.pre, pipeline._post
-        pipeline._matte.pre = _Wrapped(timed("pre", pre.run))  # type: ignore[assignment]
-        pipeline._post = _Wrapped(timed("post", post.run))  # type: ignore[assignment]
+        path: Any = pipeline._path
+        path.matte.pre, path.post = _Wrapped(timed("pre", path.matte.pre.run)), _Wrapped(timed("post", path.post.run))
         began, total, done = time.thread_time(), 0.0, 0
         for _ in pipeline:
             done += 1

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from numpy.typing import NDArray
 
+from cutline.runtime.contract import Image
 from cutline.runtime.frame import FrameFormat
-from cutline.runtime.kernels import Pre, Rect, place
+from cutline.runtime.kernels import PostOptions, Pre, Rect, Window, place
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.sessions import Engine
 from cutline.runtime.slots import ArraySpec, Slot
 
-__all__ = ["Branch"]
+__all__ = ["Branch", "post_options", "window_of"]
+
+
+def window_of(image: Image, frame: FrameFormat, options: StreamOptions) -> Window:
+    """Where a network's input lies in a stream's frames."""
+    crop = None
+    if options.crop:
+        x, y, width, height = options.crop
+        crop = Rect(x=x, y=y, width=width, height=height)
+    return place(frame.width, frame.height, image.width, image.height, mode=options.framing, crop=crop)
+
+
+def post_options(options: StreamOptions) -> PostOptions:
+    """What the stream's options mean to the post kernel."""
+    plain = PostOptions(refine=options.refine, decontaminate=options.decontaminate)
+    return plain if options.smooth else replace(plain, temporal=0.0)
 
 
 @final
@@ -21,14 +38,9 @@ class Branch:
     """Owns the pre kernel and the session of one network on one stream; borrows the engine and the slots."""
 
     def __init__(self, engine: Engine, frame: FrameFormat, options: StreamOptions, *, prefix: str = "") -> None:
-        image = engine.contract.frame
-        crop = None
-        if options.crop:
-            x, y, width, height = options.crop
-            crop = Rect(x=x, y=y, width=width, height=height)
         self.engine = engine
-        self.window = place(frame.width, frame.height, image.width, image.height, mode=options.framing, crop=crop)
-        self.pre = Pre(frame, image, self.window)
+        self.window = window_of(engine.contract.frame, frame, options)
+        self.pre = Pre(frame, engine.contract.frame, self.window)
         self._prefix = prefix
 
     @property

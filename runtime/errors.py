@@ -7,6 +7,7 @@ CutlineError                     base; `exit_code` follows sysexits.h
 │   └── BundleError       65     a bundle that is damaged, or not a bundle
 ├── NoInputError          66     the input does not exist
 ├── DeviceError           69     a demanded device or library is missing or failed
+│   └── DeviceLostError   69     the device failed for this process; another process may find it well
 ├── OutputError           73     the output cannot be created
 ├── StorageError          74     reading or writing failed midway (disk full, broken pipe)
 ├── TrustError            77     signature, key, rollback or permission refused
@@ -23,6 +24,7 @@ __all__ = [
     "ContractError",
     "CutlineError",
     "DeviceError",
+    "DeviceLostError",
     "InternalError",
     "NoInputError",
     "OutputError",
@@ -83,6 +85,10 @@ class DeviceError(CutlineError):
     """A demanded device or library is missing, or it failed."""
 
     exit_code = 69
+
+
+class DeviceLostError(DeviceError):
+    """The device failed and this process can use it no more; another process may find it well."""
 
 
 class OutputError(CutlineError):

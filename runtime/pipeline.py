@@ -16,12 +16,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, final
 
-from cutline.runtime.background import open_background
-from cutline.runtime.branch import Branch
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import UsageError
 from cutline.runtime.frame import Frame, FrameFormat, Timestamp
-from cutline.runtime.kernels import Post, PostOptions
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.plate import PlateKeeper, open_plate
 from cutline.runtime.sessions import Engine, open_engine
@@ -93,10 +90,9 @@ class Pipeline:
                 self._source = opening.result()
             live = self._source.info.live or options.pace is not None
             self._latest = live if options.policy == "auto" else options.policy == "latest"
-            self._matte = Branch(engine, self.format, options)
-            self._style = Branch(_engine(style, undo), self.format, options, prefix="style_") if style else None
-            self._strength = options.style_strength
-            self._allocate(undo, alpha)
+            self._path = engine.path(self.format, options, _engine(style, undo) if style else None)
+            undo.callback(self._path.close)
+            self._allocate(engine, undo, alpha)
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
         self._passages = [_Passage(nothing, FrameStamps()) for _ in self._pool.slots]
@@ -157,7 +153,7 @@ class Pipeline:
 
     def set_style_strength(self, strength: float) -> None:
         """Turn the style up or down, 0 to 1, from the next frame on."""
-        self._strength = min(1.0, max(0.0, strength))
+        self._path.set_strength(min(1.0, max(0.0, strength)))
 
     def close(self) -> None:
         """End the threads, the source process and the sessions. Works twice."""
@@ -167,35 +163,24 @@ class Pipeline:
                 thread.join()
         self._undo.close()
 
-    def _allocate(self, undo: ExitStack, alpha: bool) -> None:
-        """Take all memory that frames will need: the slots, the sessions over them, background and plate."""
-        options, frame, engine = self.options, self.format, self._matte.engine
-        image, style = engine.contract.frame, self._style
+    def _allocate(self, engine: Engine, undo: ExitStack, alpha: bool) -> None:
+        """Take all memory that frames will need: the slots, what the device keeps of them, and the plate."""
+        frame, image = self.format, engine.contract.frame
         arrays = {
             "guide": ArraySpec((3, image.height, image.width), "uint8"),
             "matte": ArraySpec((image.height, image.width), "float32"),
-            **self._matte.arrays,
-            **(style.arrays if style else {}),
+            **self._path.arrays,
         }
         query = self._closed_loop  # its frames all wait in slots before it begins
         depth = query + query if query else FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
         self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
         undo.callback(self._pool.close)
-        for branch in (self._matte, style):
-            if branch is not None:
-                branch.bind(self._pool.slots)
-                undo.callback(branch.session.close)
-        kernel = PostOptions(refine=options.refine, decontaminate=options.decontaminate)
-        if not options.smooth:
-            kernel = PostOptions(refine=options.refine, decontaminate=options.decontaminate, temporal=0.0)
-        painted = (style.engine.contract.primary, style.engine.contract.frame) if style else None
-        self._post = Post(frame, engine.contract.primary, self._matte.window, kernel, style=painted)
-        self._background = open_background(options.background or "#ffffff", frame)
-        undo.callback(self._background.close)
+        undo.callback(self._path.close)  # before the slots go
+        self._path.bind(self._pool)
         self._plate = None
         if engine.contract.plate is not None:
-            plate = open_plate(options, self._matte, frame, self._notify)
-            self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._matte.session)
+            plate = open_plate(self.options, engine, frame, self._notify)
+            self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._path)
         self._source.start(self._pool)
 
     def _feed(self) -> None:
@@ -208,14 +193,7 @@ class Pipeline:
             stamps = passage.stamps
             stamps.taken, began_core = time.monotonic_ns(), time.thread_time_ns()
             self._pool.move(slot, SlotState.RUNNING)
-            self._matte.prepare(slot, slot.arrays["guide"])
-            if self._style is not None:
-                self._style.prepare(slot, None)
-                self._style.session.set_strength(self._strength)
-                self._style.session.start(slot)
-            if passage.first:
-                self._matte.session.reset()
-            self._matte.session.start(slot)
+            self._path.start(slot, passage.time, first=passage.first)
             stamps.prepared, stamps.pre_core = time.monotonic_ns(), time.thread_time_ns() - began_core
             self._running.put(slot)
 
@@ -273,33 +251,15 @@ class Pipeline:
         while (slot := self._running.get()) is not None:
             passage = self._passages[slot.index]
             stamps = passage.stamps
-            self._matte.session.wait(slot)
-            if self._style is not None:
-                self._style.session.wait(slot)
+            self._path.wait(slot)
             if self._closed_loop is None:
                 self._make_room(1)
             stamps.inferred, began_core = time.monotonic_ns(), time.thread_time_ns()
-            self._compose(slot, passage)
+            self._path.finish(slot, passage.time, first=passage.first)
             stamps.composed, stamps.post_core = time.monotonic_ns(), time.thread_time_ns() - began_core
             if self._plate is not None:
                 self._plate.adapt(slot.arrays["guide"], slot.arrays["matte"], passage.time)
             self._deliver(slot)
-
-    def _compose(self, slot: Slot, passage: _Passage) -> None:
-        if passage.first:
-            self._post.reset()
-        self._post.run(
-            slot.source,
-            self._matte.output(slot),
-            slot.arrays["guide"],
-            background=self._background.at(passage.time),
-            out=slot.composite,
-            matte=slot.arrays["matte"],
-            alpha=slot.alpha,
-            style=self._style.output(slot) if self._style is not None else None,
-            style_strength=self._strength,
-            style_on=self.options.style_on,
-        )
 
     def _deliver(self, slot: Slot) -> None:
         """Hand a finished frame to the taker; a live taker who is late loses the oldest."""

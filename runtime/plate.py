@@ -8,12 +8,14 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from cutline.runtime.branch import Branch
+from cutline.runtime.branch import window_of
 from cutline.runtime.contract import Image
 from cutline.runtime.errors import UsageError
 from cutline.runtime.frame import Colour, FrameFormat, Timestamp
+from cutline.runtime.kernels import Pre
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.sessions import Session
+from cutline.runtime.path import FramePath
+from cutline.runtime.sessions import Engine
 from cutline.runtime.sources import load_picture
 
 __all__ = ["PlateKeeper", "open_plate", "tensor_from_codes"]
@@ -25,18 +27,18 @@ ADAPT_SHARE: Final = 0.1  # of the difference, each time: half of a change is fo
 EMPTY_BELOW: Final = 0.02  # alpha under which a pixel is taken for background
 
 
-def open_plate(options: StreamOptions, branch: Branch, frame: FrameFormat, notify: Callable[[str], None]) -> U8:
+def open_plate(options: StreamOptions, engine: Engine, frame: FrameFormat, notify: Callable[[str], None]) -> U8:
     """Give the plate as the network sees it: uint8[3, h, w], Y, Cb, Cr.
 
     Raises:
         UsageError: neither a plate nor seconds to learn one from were given.
         NoInputError, BadInputError: the picture is missing or cannot be read.
     """
-    image = branch.engine.contract.frame
+    image = engine.contract.frame
     codes = np.empty((3, image.height, image.width), np.uint8)
     if options.plate is not None:
         scratch = np.empty(image.shape, "uint16" if image.dtype == "bfloat16" else image.dtype)
-        branch.pre.run(load_picture(options.plate, frame), scratch, codes)
+        Pre(frame, image, window_of(image, frame, options)).run(load_picture(options.plate, frame), scratch, codes)
         return codes
     if options.learn_plate is not None:
         from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
@@ -45,7 +47,7 @@ def open_plate(options: StreamOptions, branch: Branch, frame: FrameFormat, notif
     raise UsageError(
         "this network needs a clean plate",
         remedy="Give --plate FILE or --learn-plate SECONDS.",
-        model=branch.engine.name,
+        model=engine.name,
     )
 
 
@@ -72,11 +74,11 @@ def tensor_from_codes(codes: NDArray[Any], image: Image, colour: Colour) -> NDAr
 class PlateKeeper:
     """Owns the plate of one stream; moves it towards what is seen where nothing stands."""
 
-    def __init__(self, codes: U8, image: Image, colour: Colour, session: Session) -> None:
+    def __init__(self, codes: U8, image: Image, colour: Colour, path: FramePath) -> None:
         self._codes = codes.astype(np.float32)
-        self._image, self._colour, self._session = image, colour, session
+        self._image, self._colour, self._path = image, colour, path
         self._adapted_s: float | None = None
-        session.set_plate(tensor_from_codes(self._codes, image, colour))
+        path.set_plate(tensor_from_codes(self._codes, image, colour))
 
     def adapt(self, guide: U8, matte: NDArray[np.float32], time: Timestamp) -> None:
         """Once a second, follow the light in the pixels that the matte calls empty."""
@@ -85,4 +87,4 @@ class PlateKeeper:
         self._adapted_s = time.seconds
         share = np.where(matte < EMPTY_BELOW, np.float32(ADAPT_SHARE), np.float32(0))
         self._codes += share * (guide - self._codes)
-        self._session.set_plate(tensor_from_codes(self._codes, self._image, self._colour))
+        self._path.set_plate(tensor_from_codes(self._codes, self._image, self._colour))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import DeviceError
+from cutline.runtime.frame import FrameFormat
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.path import FramePath
 from cutline.runtime.slots import ArraySpec, Slot
 
 __all__ = ["DeviceTimes", "Engine", "EngineOptions", "Session", "TimedSession", "open_engine"]
@@ -82,12 +85,16 @@ class Engine(Protocol):
     precision: str
     in_flight: int  # frames to keep running at once for full use of the device
 
+    def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> FramePath:
+        """Make one stream's way through this network (and the style network's, on the same kind of device)."""
+        ...
+
     def arrays(self, prefix: str) -> Mapping[str, ArraySpec]:
         """The slot arrays `{prefix}input` and `{prefix}output` that a session of this engine binds."""
         ...
 
     def session(self, slots: Sequence[Slot], prefix: str) -> Session:
-        """Bind a new session to the slots of one stream."""
+        """Bind a new session to slots that hold those arrays: the network alone, without pre and post."""
         ...
 
     def close(self) -> None:

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.contract_check import compare
+from cutline.runtime.cpu_path import CpuPath
 from cutline.runtime.errors import BundleError, DeviceError
+from cutline.runtime.frame import FrameFormat
 from cutline.runtime.manifest import Target
-from cutline.runtime.sessions import EngineOptions
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.sessions import Engine, EngineOptions
 from cutline.runtime.slots import ArraySpec, Slot
 
 __all__ = ["OpenVinoEngine", "OpenVinoSession"]
@@ -60,6 +63,10 @@ class OpenVinoEngine:
         """Bind the slots of one stream."""
         requests = [self._compiled.create_infer_request() for _ in slots]
         return OpenVinoSession(self.contract, requests, slots, prefix)
+
+    def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> CpuPath:
+        """Make one stream's way: kernels and requests straight on its slots."""
+        return CpuPath(self, frame, options, style)
 
     def close(self) -> None:
         """Free the compiled network."""
