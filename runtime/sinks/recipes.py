@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from cutline.runtime.sinks.base import SinkOptions
@@ -83,29 +83,21 @@ def _prores(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
     }
 
 
+_MP4 = Recipe(
+    title="H.264 in MP4",
+    container="mp4",
+    codec="libx264",
+    opaque="yuv420p",
+    transparent=None,
+    even=True,
+    full_range=True,
+    tick=None,
+    settings=_x264,
+)
+
 RECIPES = {
-    ".mp4": Recipe(
-        title="H.264 in MP4",
-        container="mp4",
-        codec="libx264",
-        opaque="yuv420p",
-        transparent=None,
-        even=True,
-        full_range=True,
-        tick=None,
-        settings=_x264,
-    ),
-    ".mkv": Recipe(
-        title="H.264 in Matroska",
-        container="matroska",
-        codec="libx264",
-        opaque="yuv420p",
-        transparent=None,
-        even=True,
-        full_range=True,
-        tick=Fraction(1, 1000),
-        settings=_x264,
-    ),
+    ".mp4": _MP4,
+    ".mkv": replace(_MP4, title="H.264 in Matroska", container="matroska", tick=Fraction(1, 1000)),
     ".mov": Recipe(
         title="ProRes 4444 in QuickTime",
         container="mov",

@@ -17,7 +17,10 @@ from cutline.runtime.sources.trouble import LogTail
 
 __all__ = ["Child"]
 
-WORKER: Final = "cutline.runtime.sources.worker"
+# The current folder may be a stranger's: nothing is imported from it.
+START: Final = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; from cutline.runtime.sources.worker import main; main()"
+)
 FAREWELL_S: Final = 0.5  # for a source to let go of its camera or session, before it is killed
 
 
@@ -41,12 +44,11 @@ class Child:
                 os.set_blocking(log_write, False)  # a log that nobody reads must not stop a decoder
                 inherited = (theirs.fileno(), lifeline_read, log_read)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", WORKER, *map(str, inherited)],
+                    [sys.executable, "-c", START, *map(str, inherited)],
                     stdin=None if pass_stdin else subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log_write,
                     pass_fds=inherited,
-                    env={**os.environ, "PYTHONSAFEPATH": "1"},
                     start_new_session=True,  # no Ctrl-C and no hang-up from the terminal
                 )
             self.channel: Channel[ToChild, FromChild] = parent_end(ours)

@@ -1,5 +1,5 @@
-"""The source process: decodes one input into the slots that its parent offers. Run as `python -m ...worker` with three
-descriptors: socket, lifeline, log pipe.
+"""The source process: decodes one input into the slots that its parent offers. Its arguments are three descriptors:
+socket, lifeline, log pipe.
 """
 
 from __future__ import annotations
@@ -359,7 +359,3 @@ def main() -> None:
     with closing(child_end(socket.socket(fileno=control))) as channel:
         Worker(channel, LogTail(log)).run()
     os._exit(0)  # nothing is left to tidy up, and FFmpeg's threads may outlive the interpreter
-
-
-if __name__ == "__main__":
-    main()

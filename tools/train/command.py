@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutline.runtime.errors import DeviceError, OutputError, StorageError, UsageError
+from cutline.runtime.errors import DeviceError, StorageError, UsageError
+from cutline.tools.train.folder import settle
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,18 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     from cutline.tools.train.teacher import OnnxTeacher
 
     saved, resume = options.output / "checkpoint.pt", None
-    _settle(options)
+    settle(
+        options.output,
+        {
+            "network": options.network,
+            "start": options.start,
+            "prune": options.prune,
+            "seed": options.seed,
+            "steps": options.steps,
+            "batch": options.batch,
+            "size": [options.width, options.height],
+        },
+    )
     if saved.exists():
         resume = checkpoints.load_checkpoint(saved)
         console.print(f"going on after step {resume.step}")
@@ -127,40 +138,6 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     curves = options.output / "curves.png"
     draw_curve(tuple(trainer.losses), curves)
     return _export(options, trainer.checkpoint(), curves)
-
-
-def _settle(options: TrainOptions) -> None:
-    """Make the folder, or check that the run it holds is this one.
-
-    Raises:
-        UsageError: the folder holds a run with other settings.
-    """
-    run = {
-        "network": options.network,
-        "start": options.start,
-        "prune": options.prune,
-        "seed": options.seed,
-        "steps": options.steps,
-        "batch": options.batch,
-        "size": [options.width, options.height],
-    }
-    described = options.output / "run.json"
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        if not described.exists():
-            described.write_text(json.dumps(run, indent=1))
-        found = json.loads(described.read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"the folder for the results cannot be used: {error}", remedy="Name another.", folder=str(options.output)
-        ) from error
-    other = sorted(name for name in run if found.get(name) != run[name])
-    if other:
-        raise UsageError(
-            f"the folder holds a run with another {', '.join(other)}",
-            remedy="Repeat its options to go on with it, or name another folder.",
-            folder=str(options.output),
-        )
 
 
 def _network(options: TrainOptions, resume: Checkpoint | None) -> Network:

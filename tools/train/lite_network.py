@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from cutline.runtime.errors import ContractError, DeviceError
 from cutline.tools.train.layers import ChannelGroup, convolution, double
 
-__all__ = ["BLOCKS", "TAPS", "LiteNet", "LiteShape", "adds", "load_encoder"]
+__all__ = ["BLOCKS", "CHANGE", "TAPS", "LiteNet", "LiteShape", "adds", "load_encoder"]
 
 # kernel size, stride, channels out; each block widens its input sixfold, the first not at all
 BLOCKS = (
     *((3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80)),
     *((3, 1, 80), (3, 1, 80), (5, 1, 112), (5, 1, 112), (5, 1, 112), (5, 2, 192)),
 )
+CHANGE = (16, 24, 32, 48, 64)  # channels of what differs from the plate, at 1/2 to 1/32
 _STEM = 32  # channels at 1/2
 TAPS = (10, 4, 2)  # blocks after which a skip leaves, at 1/16, 1/8, 1/4
 _FROZEN = 3  # blocks, and the stem: edges and textures are the same in every photograph
@@ -48,6 +49,7 @@ def _widened() -> tuple[int, ...]:
 class LiteShape:
     """Channels inside each block of the encoder, and of the decoder at 1/32, 1/16, 1/8, 1/4 and 1/2."""
 
+    plate: bool = False
     inner: tuple[int, ...] = _widened()
     decoder: tuple[int, ...] = (96, 64, 32, 24, 16)
     head: int = 16  # channels that the last convolution reads
@@ -62,20 +64,17 @@ class LiteShape:
                 decoder=self.decoder,
             )
 
-    @property
-    def plate(self) -> bool:
-        """It sees one picture only."""
-        return False
-
     def groups(self) -> Iterator[ChannelGroup]:
         """What can be pruned: the inside of each widened block, and the decoder."""
         for block, channels in enumerate(self.inner[1:], start=1):
             name = f"blocks.{block}"
             yield ChannelGroup(name, channels, (f"{name}.expand.0", f"{name}.depthwise.0"), (f"{name}.project.0",))
+        change = [f"evidence.{level}" for level in range(5)] if self.plate else []
         context = ("context.0.0", "context.1.0")
-        yield ChannelGroup("decoder.0", self.decoder[0], ("bridge.0", *context, "skip.0.0"), (*context, "up.0.0"))
+        made = ("bridge.0", *context, "skip.0.0", *change[:2])
+        yield ChannelGroup("decoder.0", self.decoder[0], made, (*context, "up.0.0"))
         for level in range(1, 4):
-            made = (f"up.{level - 1}.0", f"skip.{level}.0")
+            made = (f"up.{level - 1}.0", f"skip.{level}.0", *change[level + 1 : level + 2])
             yield ChannelGroup(f"decoder.{level}", self.decoder[level], made, (f"up.{level}.0",))
         yield ChannelGroup("decoder.4", self.decoder[4], ("up.3.0",), ("fine.0",))
 
@@ -128,24 +127,54 @@ class LiteNet(nn.Module):
         taps = (*(BLOCKS[tap][2] for tap in TAPS), _STEM)
         self.skip = nn.ModuleList(layer(tap, width, 1) for tap, width in zip(taps, widths[:4], strict=True))
         self.up = nn.ModuleList(layer(a, b) for a, b in pairwise(widths))
+        if shape.plate:
+            self.change = nn.ModuleList(
+                convolution(a, b, norm, stride=2, activation=nn.ReLU6) for a, b in pairwise((6, *CHANGE))
+            )
+            levels = zip(reversed(CHANGE), (widths[0], *widths[:4]), strict=True)
+            self.evidence = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in levels)
+            self._see_nothing()
         self.fine = layer(widths[4], shape.head)
         self.head = nn.ConvTranspose2d(shape.head, 1, 4, 2, 1)
         nn.init.constant_(self.head.bias, -2.0)  # most pixels are background
 
-    def forward(self, image: Tensor, plate: Tensor | None = None) -> Tensor:  # noqa: ARG002 -- as every network here
+    def forward(self, image: Tensor, plate: Tensor | None = None) -> Tensor:
         """Logits float[N, 1, H, W] from normalised pictures float[N, 3, H, W]; H and W are multiples of 32."""
+        seen = self._changes(image, plate)
         x = half = self.stem(image)
         taps = {}
         for number, block in enumerate(self.blocks):
             x = block(x)
             taps[number] = x
         x = self.bridge(x)
+        x = x + seen[0] if seen else x
         for layer in self.context:
             x = x + layer(x)
-        for up, skip, tap in zip(self.up, self.skip, (*(taps[number] for number in TAPS), half), strict=True):
-            x = up(double(x) + skip(tap))
+        for level, tap in enumerate((*(taps[number] for number in TAPS), half)):
+            x = double(x) + self.skip[level](tap)
+            x = self.up[level](x + seen[level + 1] if seen else x)
         logits: Tensor = self.head(self.fine(x))
         return logits
+
+    def _changes(self, image: Tensor, plate: Tensor | None) -> list[Tensor]:
+        """What differs from the plate, for the decoder at 1/32, 1/16, 1/8, 1/4 and 1/2; nothing without a plate."""
+        if plate is None:
+            return []
+        x, levels = torch.cat([image, plate], 1), []
+        for layer in self.change:
+            x = layer(x)
+            levels.append(x)
+        return [layer(x) for layer, x in zip(self.evidence, reversed(levels), strict=True)]
+
+    @torch.no_grad()
+    def _see_nothing(self) -> None:
+        """Start half of the first filters as differences, and without a say: it begins as one without a plate."""
+        kernel = self.change[0][0].weight
+        half = kernel.shape[0] // 2
+        kernel[:half, 3:] = -kernel[:half, :3]
+        for layer in self.evidence:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is learned, and at which share of the learning rate; the first layers are left as they are."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, OutputError, StorageError, UsageError
+from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, StorageError, UsageError
+from cutline.tools.train.folder import settle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +149,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     loop = _loop_options(options)
     features = _features(options, style, loop.device)
     network = _network(options)
-    _settle(options)
+    settle(options.output, {k: v for k, v in asdict(options).items() if k not in ("output", "device")})
     frames = StyleFrames(
         width=options.width,
         height=options.height,
@@ -233,34 +233,6 @@ def _network(options: StyleTrainOptions) -> StyleNet:
 
     torch.manual_seed(options.seed)
     return load_style_start(options.start) if options.start else StyleNet(StyleShape())
-
-
-def _settle(options: StyleTrainOptions) -> None:
-    """Make the folder, or check that the run it holds is this one.
-
-    Raises:
-        UsageError: the folder holds a run with other settings.
-        OutputError: it cannot be made or read.
-    """
-    described = {key: value for key, value in asdict(options).items() if key not in ("output", "device")}
-    run = json.loads(json.dumps(described, default=str))
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        file = options.output / "run.json"
-        if not file.exists():
-            file.write_text(json.dumps(run, indent=1))
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"the folder for the results cannot be used: {error}", remedy="Name another.", folder=str(options.output)
-        ) from error
-    other = sorted(name for name in run if found.get(name) != run[name])
-    if other:
-        raise UsageError(
-            f"the folder holds a run with another {', '.join(other)}",
-            remedy="Repeat its options to go on with it, or name another folder.",
-            folder=str(options.output),
-        )
 
 
 def _finish(

@@ -61,6 +61,20 @@ def test_a_killed_parent_takes_its_source_along_even_a_stopped_one(clips: Clips,
     assert gone_in_time(pid)
 
 
+def test_modules_in_the_current_folder_are_a_strangers_and_not_run(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clips.make("plain.mp4")
+    for name in ("av", "numpy", "cutline"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(tmp_path)
+    source = Source(str(path.resolve()))
+    try:
+        assert source.info.format.width > 0
+    finally:
+        source.close()
+
+
 def test_ctrl_c_is_for_the_parent_to_decide(clips: Clips) -> None:
     source = Source(str(clips.make("plain.mp4")))
     pool = open_pool(source)
@@ -225,7 +239,7 @@ def test_a_frame_that_takes_too_much_time_ends_the_process(clips: Clips, monkeyp
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(
         "import sys\n"
-        "if any(a.endswith('worker') for a in sys.orig_argv):\n"
+        "if any('sources.worker' in a for a in sys.orig_argv):\n"
         "    import signal\n"
         "    arm = signal.setitimer\n"
         "    signal.setitimer = lambda which, seconds: arm(which, seconds / 10)\n"
