@@ -1,0 +1,159 @@
+"""From samples to figures: percentiles by rank, with bounds by order statistics; rates, with bounds by bootstrap.
+
+A percentile is the sample of rank ceil(q n): a time that really occurred. Its bounds are the two samples between which
+the true quantile lies with 95 % confidence, whatever the distribution is, since the number of samples below a quantile
+is binomial. Where n has no such upper sample the percentile is not given at all.
+
+Sources: H. A. David, H. N. Nagaraja, Order Statistics, 3rd ed., section 7.1 (bounds); B. Efron, R. Tibshirani, An
+Introduction to the Bootstrap, section 13 (percentile bootstrap).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.benchmarks.schema import Cdf, Figure, Unit
+
+__all__ = [
+    "CONFIDENCE", "CV_LIMIT", "cdf", "coefficient_of_variation", "figure_of_mean", "figure_of_quantile", "label_of",
+    "quantile", "rank_bounds", "samples_needed",
+]  # fmt: skip
+
+CONFIDENCE: Final = 0.95
+CV_LIMIT: Final = 0.025  # above it, repeats differ by more than what they are to tell apart
+RESAMPLES: Final = 2000
+CDF_SHARES: Final = np.unique(
+    np.concatenate([np.linspace(0, 0.9, 91), np.linspace(0.9, 0.99, 91), np.linspace(0.99, 0.999, 91), [0.9999, 1.0]])
+)
+
+Samples = NDArray[Any]
+
+
+def samples_needed(q: float, confidence: float = CONFIDENCE) -> int:
+    """How many samples give the q-quantile bounds on both sides: 6 for p50, 36 for p90, 368 for p99, 3688 for p99.9."""
+    tail = (1 - confidence) / 2
+    return math.ceil(math.log(tail) / math.log(max(q, 1 - q)))
+
+
+def rank_bounds(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
+    """Ranks, counted from 1, of the samples between which the q-quantile lies; None where n is too small for both."""
+    if n < samples_needed(q, confidence):
+        return None
+    tail = (1 - confidence) / 2
+    k = np.arange(1, n + 1)
+    log_choose = np.concatenate([[0.0], np.cumsum(np.log((n - k + 1) / k))])
+    k = np.arange(n + 1)
+    cumulative = np.cumsum(np.exp(log_choose + k * math.log(q) + (n - k) * math.log1p(-q)))
+    low = int(np.searchsorted(cumulative, tail))
+    high = int(np.searchsorted(cumulative, 1 - tail)) + 1
+    return (low, high) if low >= 1 and high <= n else None
+
+
+def quantile(ordered: Samples, q: float) -> float:
+    """The sample of rank ceil(q n) of rising samples."""
+    return float(ordered[max(0, math.ceil(q * len(ordered)) - 1)])
+
+
+def label_of(q: float) -> str:
+    """p50, p99, p99.9."""
+    return f"p{100 * q:.10g}"
+
+
+def coefficient_of_variation(repeats: Sequence[float]) -> float | None:
+    """Standard deviation over mean; None for fewer than two repeats, or a mean of 0."""
+    if len(repeats) < 2 or not np.mean(repeats):
+        return None
+    return float(np.std(repeats, ddof=1) / abs(np.mean(repeats)))
+
+
+def figure_of_quantile(parts: Sequence[Samples], q: float, unit: Unit = "ms") -> Figure | None:
+    """A percentile of all parts together; None when there are too few samples, or when it is infinite.
+
+    Args:
+        parts: the samples of each repeat; infinite ones are frames that never came.
+    """
+    ordered = np.sort(np.concatenate(parts)) if parts else np.zeros(0)
+    bounds = rank_bounds(len(ordered), q)
+    if bounds is None:
+        return None
+    low, high = (float(ordered[rank - 1]) for rank in bounds)
+    value = quantile(ordered, q)
+    if not math.isfinite(value):
+        return None
+    whole = [p for p in parts if len(p) >= samples_needed(q)]
+    repeats = tuple(quantile(np.sort(p), q) for p in whole) if len(whole) == len(parts) else ()
+    return _figure(
+        value, unit, "lower", len(ordered), (low, high if math.isfinite(high) else None), "order statistics", repeats
+    )
+
+
+def figure_of_mean(
+    parts: Sequence[Sequence[float]],
+    unit: Unit,
+    better: Literal["lower", "higher", "neither"],
+    *,
+    n: int,
+    weights: Sequence[Sequence[float]] | None = None,
+    seed: int = 0,
+) -> Figure | None:
+    """The mean of blocks, with bounds by bootstrap over the blocks; None without blocks.
+
+    Args:
+        parts: the blocks' values in each repeat. Frames that follow each other are alike, so blocks are drawn and not
+            frames.
+        n: samples behind the blocks.
+        weights: of the blocks, as lengths; equal where None.
+    """
+    values = np.array([v for part in parts for v in part], float)
+    if len(values) == 0:
+        return None
+    given = np.array([w for part in weights for w in part], float) if weights is not None else np.ones(len(values))
+    value = float(np.average(values, weights=given))
+    low = high = None
+    if len(values) >= 5:
+        drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+        means = (values[drawn] * given[drawn]).sum(axis=1) / given[drawn].sum(axis=1)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = (float(x) for x in np.quantile(means, (tail, 1 - tail)))
+    repeats = tuple(float(np.mean(part)) for part in parts if len(part))
+    method: Literal["bootstrap", "none"] = "bootstrap" if low is not None else "none"
+    return _figure(value, unit, better, n, (low, high), method, repeats)
+
+
+def cdf(samples: Samples, unit: Unit = "ms") -> Cdf | None:
+    """The distribution of the finite samples, by rank; None when there are fewer than ten."""
+    ordered = np.sort(samples[np.isfinite(samples)])
+    if len(ordered) < 10:
+        return None
+    shares = CDF_SHARES[(CDF_SHARES * len(ordered) <= len(ordered) - 1) | (CDF_SHARES == 1.0)]
+    values = tuple(round(quantile(ordered, q), 4) for q in shares)
+    return Cdf(unit=unit, n=len(ordered), shares=tuple(round(float(q), 6) for q in shares), values=values)
+
+
+def _figure(
+    value: float,
+    unit: Unit,
+    better: Literal["lower", "higher", "neither"],
+    n: int,
+    bounds: tuple[float | None, float | None],
+    method: Literal["order statistics", "bootstrap", "none"],
+    repeats: tuple[float, ...],
+) -> Figure:
+    cv = coefficient_of_variation(repeats)
+    warnings = (f"varies by {100 * cv:.1f} % between repeats",) if cv is not None and cv > CV_LIMIT else ()
+    low, high = bounds
+    return Figure(
+        value=_rounded(value), unit=unit, better=better, n=n, low=None if low is None else _rounded(low),
+        high=None if high is None else _rounded(high), confidence=CONFIDENCE, method=method,
+        repeats=tuple(_rounded(r) for r in repeats), cv=None if cv is None else round(cv, 5), warnings=warnings,
+    )  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    """Six digits: more than any clock here deserves."""
+    return float(f"{value:.6g}")
