@@ -1,4 +1,4 @@
-"""How fast `cutline run` is, against what the same machine could do at best and against the usual script.
+"""How fast `cutline run` is, against what the same machine could do at best.
 
     python -m benchmarks.run [--clip CLIP] [--rounds 5] [--json FILE]
 
@@ -26,7 +26,6 @@ import av
 import numpy as np
 import openvino as ov
 
-from cutline.benchmarks.usual_script import usual_script
 from cutline.runtime import Pipeline, StreamOptions, open_bundle
 from cutline.runtime.runner import Runner
 from cutline.runtime.sessions import Engine, EngineOptions, open_engine
@@ -187,9 +186,7 @@ def source_alone(clip: Path, frames: int) -> float:
 def measure(clip: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Every figure, in turns, as medians over the rounds."""
     with open_bundle("cutout") as bundle:
-        image = bundle.manifest.contract.frame
         engine = open_engine(bundle, EngineOptions())
-        exact = open_engine(bundle, EngineOptions(precision="fp32"))
     seen: dict[str, list[float]] = {}
 
     def note(**figures: float) -> None:
@@ -208,9 +205,6 @@ def measure(clip: Path, rounds: int, seconds: float) -> dict[str, Any]:
             encode_cost = encode_alone(clip, Path(folder) / "alone.mp4", min(frames, 120))
             budget = 1000 * CORES / (decode_alone(clip, frames) + network_cost + encode_cost)
             note(file_fps=file.fps, file_budget_fps=budget, file_ratio=file.fps / budget)
-            script = usual_script(clip, network, width=image.width, height=image.height, frames=20)
-            same = through(exact, clip, "null://", frames)
-            note(script_fps=script, script_ratio=null.fps / script, script_ratio_fp32=same.fps / script)
         live = fresh_process(clip, "--pace", "30", "--frames", "300", "--loop")
         result = {name: round(statistics.median(values), 3) for name, values in seen.items()}
         result |= {

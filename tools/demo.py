@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cutline.runtime import Pipeline, StreamOptions, open_bundle
-from cutline.runtime.frame import Frame, Planes
+from cutline.runtime.frame import Frame, Matrix, Planes
 from cutline.runtime.sessions import open_engine
 
 __all__ = ["make_demo"]
@@ -24,13 +24,14 @@ CLIP: Final = "synthetic://kiosk?split=test&seed=8&size=1280x720&frames=300&fps=
 SHEET_ROWS: Final = 6
 
 
-def rgb_of(planes: Planes) -> NDArray[np.uint8]:
-    """Turn limited-range BT.709 planes into uint8[H, W, 3] RGB, by swscale."""
+def rgb_of(planes: Planes, matrix: Matrix = Matrix.BT709) -> NDArray[np.uint8]:
+    """Turn limited-range planes into uint8[H, W, 3] RGB, by swscale."""
     frame = av.VideoFrame(planes.width, planes.height, "yuv420p")
     for plane, pixels in zip(frame.planes, (planes.y, planes.u, planes.v), strict=True):
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         rows[:, : pixels.shape[1]] = pixels
-    return np.asarray(frame.to_ndarray(format="rgb24", src_colorspace="ITU709", dst_colorspace="ITU709"))
+    name = {Matrix.BT601: "ITU601", Matrix.BT709: "ITU709", Matrix.BT2020: "BT2020"}[matrix]
+    return np.asarray(frame.to_ndarray(format="rgb24", src_colorspace=name, dst_colorspace=name))
 
 
 def make_demo(folder: Path, clip: str = CLIP) -> dict[str, Any]:

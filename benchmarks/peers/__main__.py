@@ -1,0 +1,170 @@
+"""python -m cutline.benchmarks.peers [CLIP]: Cutline and other programs on the same frames, with ratios."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from cutline.benchmarks.machine import describe_machine
+from cutline.benchmarks.peers.catalogue import Entry, choose, read_entries
+from cutline.benchmarks.peers.clips import kiosk_clip
+from cutline.benchmarks.peers.contest import Contestant, hold, summarise
+from cutline.benchmarks.peers.environment import default_folder, find_interpreter
+from cutline.benchmarks.peers.rival import Rival
+from cutline.benchmarks.peers.setting import Setting, open_setting
+from cutline.benchmarks.peers.table import Contest, to_json, to_markdown
+from cutline.runtime.errors import CutlineError, OutputError, UsageError
+
+OURS: Final = "cutline_pipeline"  # what ratios are frames of
+REFERENCE: Final = "usual_script"  # what composites are compared with
+FRAME: Final = 45  # of the clip, counted from 0, whose composite is compared and shown
+
+
+def tell(text: str) -> None:
+    """Progress goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def read_words(words: list[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        UsageError: a number makes no sense.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cutline.benchmarks.peers", description=__doc__)
+    parser.add_argument("clip", nargs="?", type=Path, help="a clip (default: the demo's kiosk at 1080p)")
+    parser.add_argument("--only", default="", metavar="PEER,...", help="these, and Cutline; files of entries/")
+    parser.add_argument("--bundle", default="cutout", help="whose network is used (default: cutout)")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn (default: 3)")
+    parser.add_argument("--no-install", action="store_true", help="leave out what is not installed")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each one's composite as PNG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, single turns too")
+    given = parser.parse_args(words)
+    if given.rounds < 1 or not 0.1 <= given.seconds <= 3600:
+        raise UsageError("nothing can be measured so", remedy="Give --rounds from 1 and --seconds from 0.1 to 3600.")
+    return given
+
+
+def compare(words: list[str]) -> None:
+    """Do what the command line says.
+
+    Raises:
+        CutlineError: the clip, the bundle or Cutline itself fails, or the result cannot be written.
+    """
+    given = read_words(words)
+    wanted = tuple(key for key in given.only.split(",") if key)
+    entries = choose(read_entries(), wanted, always=OURS)
+    clip = given.clip or kiosk_clip(default_folder(), tell)
+    with open_setting(clip, given.bundle) as setting:
+        contestants = [_contestant(e, v, setting) for e in entries for v in setting.variants(e)]
+        interpreters = _interpreters(contestants, install=not given.no_install)
+        complete = True
+        try:
+            hold(
+                contestants,
+                lambda c: Rival(interpreters[c.entry.key], c.entry.path, setting.job(c.entry, c.variant)),
+                rounds=given.rounds,
+                seconds=given.seconds,
+                frame=FRAME,
+                tell=tell,
+            )
+        except KeyboardInterrupt:
+            complete = False
+            tell("interrupted: what there is follows")
+        contest = _contest(given, words, setting, contestants, complete)
+    print(to_markdown(contest), end="")
+    try:
+        if given.json:
+            _write(given.json, to_json(contest, contestants))
+        if given.pictures:
+            _write_pictures(given.pictures, contestants)
+    except OSError as error:
+        raise OutputError(
+            f"the result cannot be written: {error.strerror}", remedy="Choose another place.", path=error.filename
+        ) from error
+
+
+def _contestant(entry: Entry, variant: str, setting: Setting) -> Contestant:
+    return Contestant(entry=entry, variant=variant, precision=setting.precision_of(entry, variant))
+
+
+def _interpreters(contestants: list[Contestant], *, install: bool) -> dict[str, Path]:
+    """By entry; who has none is marked as left out."""
+    found: dict[str, Path] = {}
+    for contestant in contestants:
+        entry = contestant.entry
+        try:
+            if entry.key not in found:
+                found[entry.key] = find_interpreter(entry.packages, folder=default_folder(), install=install, tell=tell)
+        except CutlineError as error:
+            contestant.failure = str(error)
+            tell(f"{contestant.name} is left out: {error}")
+    return found
+
+
+def _contest(
+    given: argparse.Namespace, words: list[str], setting: Setting, contestants: list[Contestant], complete: bool
+) -> Contest:
+    base = next(c for c in contestants if c.entry.key == OURS)
+    if not base.turns and complete:
+        raise OutputError(f"Cutline itself failed: {base.failure}", remedy="Run `cutline verify` on the bundle.")
+    return Contest(
+        command=" ".join(["python -m cutline.benchmarks.peers", *words]),
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        commit=_commit(),
+        machine=describe_machine((), None),
+        clip=setting.clip.name,
+        width=setting.width,
+        height=setting.height,
+        bundle=setting.bundle,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        complete=complete,
+        results=summarise(contestants, reference=REFERENCE, base=base),
+        left_out={c.name: c.failure for c in contestants if c.failure},
+    )
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a checkout
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _write_pictures(folder: Path, contestants: list[Contestant]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for contestant in contestants:
+        if contestant.picture is not None:
+            name = contestant.name.lower().replace(",", "").replace("+", "").split()
+            done, data = cv2.imencode(".png", np.ascontiguousarray(contestant.picture[..., ::-1]))
+            assert done
+            _write(folder / f"{'-'.join(name)}.png", bytes(data))
+
+
+def main() -> None:
+    """Run the command; errors are one line."""
+    try:
+        compare(sys.argv[1:])
+    except CutlineError as error:
+        tell(f"peers: {error}")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
