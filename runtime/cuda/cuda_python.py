@@ -1,0 +1,252 @@
+"""The driver through cuda-bindings (extra `cuda`), on the device's primary context, which TensorRT shares."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import threading
+from types import TracebackType
+from typing import Any, Final, TypeVar, final
+
+from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
+from cutline.runtime.cuda.faults import STICKY, cuda_error
+from cutline.runtime.errors import CutlineError, DeviceError
+
+__all__ = ["CudaPython"]
+
+DYNAMIC_SHARED: Final = 48 << 10  # bytes that a kernel may take without asking
+DRIVER_TOO_OLD: Final = (12, 0)  # of CUDA: graphs with external events and cubins of our oldest compiler
+
+
+R = TypeVar("R", Memory, Pinned, Stream, Event, Module, Graph)
+
+
+@final
+class CudaPython:
+    """Owns a reference to the primary context of one device, and what was made and not released, until close()."""
+
+    no_graphs: str | None = None
+
+    def __init__(self, ordinal: int = 0) -> None:
+        """Open a device.
+
+        Raises:
+            DeviceError: no cuda-bindings, no driver, one that is too old, or no such device.
+        """
+        self._cu = _bindings()
+        self._local = threading.local()
+        self._owned: dict[tuple[str, int], Memory | Pinned | Stream | Event | Module | Graph] = {}
+        self._lock = threading.Lock()
+        self._capturing: set[int] = set()
+        self._lost = False
+        self._context: Any = None
+        self.name = f"cuda-bindings {importlib.metadata.version('cuda-bindings')}"
+        self._call("starting the NVIDIA driver", self._cu.cuInit, 0)
+        self._handle = self._call(f"opening cuda:{ordinal}", self._cu.cuDeviceGet, ordinal)
+        self.device = self._describe(ordinal)
+        self._context = self._call(f"opening {self.device}", self._cu.cuDevicePrimaryCtxRetain, self._handle)
+        self.attach()
+        low, high = self._call("asking for stream priorities", self._cu.cuCtxGetStreamPriorityRange)
+        self._priorities = {False: int(low), True: int(high)}
+
+    def attach(self) -> None:
+        if not getattr(self._local, "attached", False):
+            self._call("making the context current", self._cu.cuCtxSetCurrent, self._context)
+            self._local.attached = True
+
+    def alloc(self, nbytes: int) -> Memory:
+        address = self._call(f"taking {nbytes} bytes of device memory", self._cu.cuMemAlloc, nbytes)
+        return self._own(Memory(int(address), nbytes))
+
+    def pin(self, address: int, nbytes: int) -> Pinned:
+        doing = f"page-locking {nbytes} bytes of host memory"
+        flags = self._cu.CU_MEMHOSTREGISTER_PORTABLE | self._cu.CU_MEMHOSTREGISTER_DEVICEMAP
+        self._call(doing, self._cu.cuMemHostRegister, address, nbytes, flags)
+        pinned = self._own(Pinned(address, nbytes, 0))
+        mapped = self._call(doing, self._cu.cuMemHostGetDevicePointer, address, 0)
+        return self._own(pinned._replace(device_address=int(mapped)))
+
+    def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
+        cu = self._cu
+        with self._lock:
+            if self._owned.pop(_key(resource), None) is None:
+                raise ValueError(f"{resource} is not ours, or was released before")
+        if self._lost:
+            return  # the context is gone, and all that it held with it
+        free = {
+            Memory: cu.cuMemFree,
+            Pinned: cu.cuMemHostUnregister,
+            Stream: cu.cuStreamDestroy,
+            Event: cu.cuEventDestroy,
+            Module: cu.cuModuleUnload,
+            Graph: cu.cuGraphExecDestroy,
+        }[type(resource)]
+        self._call(f"releasing a {type(resource).__name__.lower()}", free, resource[0])
+
+    def free_bytes(self) -> int:
+        free, _ = self._call("asking for free memory", self._cu.cuMemGetInfo)
+        return int(free)
+
+    def stream(self, *, urgent: bool = False) -> Stream:
+        flags = int(self._cu.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        make = self._cu.cuStreamCreateWithPriority
+        return self._own(Stream(int(self._call("making a stream", make, flags, self._priorities[urgent]))))
+
+    def event(self, *, timing: bool = False) -> Event:
+        flags = self._cu.CUevent_flags
+        wanted = int(flags.CU_EVENT_BLOCKING_SYNC) | (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING))
+        return self._own(Event(int(self._call("making an event", self._cu.cuEventCreate, wanted))))
+
+    def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
+        self._call("queueing a copy", self._cu.cuMemcpyAsync, target, source, nbytes, stream.handle)
+
+    def fill(self, target: int, value: int, nbytes: int, *, stream: Stream) -> None:
+        self._call("queueing a fill", self._cu.cuMemsetD8Async, target, value, nbytes, stream.handle)
+
+    def record(self, event: Event, *, stream: Stream) -> None:
+        if stream.handle in self._capturing:
+            external = int(self._cu.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL)
+            self._call("recording an event", self._cu.cuEventRecordWithFlags, event.handle, stream.handle, external)
+        else:
+            self._call("recording an event", self._cu.cuEventRecord, event.handle, stream.handle)
+
+    def hold(self, event: Event, *, stream: Stream) -> None:
+        flags = self._cu.CUevent_wait_flags
+        kind = flags.CU_EVENT_WAIT_EXTERNAL if stream.handle in self._capturing else flags.CU_EVENT_WAIT_DEFAULT
+        self._call("waiting in a stream", self._cu.cuStreamWaitEvent, stream.handle, event.handle, int(kind))
+
+    def synchronise(self, event: Event) -> None:
+        self._call("waiting for a frame", self._cu.cuEventSynchronize, event.handle)
+
+    def elapsed_ms(self, first: Event, last: Event) -> float:
+        return float(self._call("reading a time", self._cu.cuEventElapsedTime, first.handle, last.handle))
+
+    def load(self, image: bytes) -> Module:
+        return self._own(Module(int(self._call("loading the kernels", self._cu.cuModuleLoadData, image))))
+
+    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
+        doing = f"looking up the kernel {name}"
+        function = self._call(doing, self._cu.cuModuleGetFunction, module.handle, name.encode())
+        if shared_bytes > DYNAMIC_SHARED:
+            limit = self._cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._call(doing, self._cu.cuFuncSetAttribute, function, limit, shared_bytes)
+        return Kernel(int(function), name)
+
+    def launch(
+        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
+    ) -> None:
+        struct = ctypes.create_string_buffer(params, max(len(params), 1))
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(struct))  # the driver copies what it points to
+        self._call(
+            f"launching {kernel.name}",
+            self._cu.cuLaunchKernel,
+            kernel.handle, *grid, *block, shared_bytes, stream.handle, ctypes.addressof(pointers), 0,
+        )  # fmt: skip
+
+    def begin_capture(self, stream: Stream) -> None:
+        # other threads may allocate meanwhile: another stream of frames may be starting
+        mode = self._cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._call("beginning a capture", self._cu.cuStreamBeginCapture, stream.handle, mode)
+        self._capturing.add(stream.handle)
+
+    def end_capture(self, stream: Stream) -> Graph:
+        self._capturing.discard(stream.handle)
+        recorded = self._call("ending a capture", self._cu.cuStreamEndCapture, stream.handle)
+        try:
+            ready = self._call("making a graph", self._cu.cuGraphInstantiate, recorded, 0)
+        finally:
+            self._call("releasing a recording", self._cu.cuGraphDestroy, recorded)
+        graph = self._own(Graph(int(ready)))
+        self._call("uploading a graph", self._cu.cuGraphUpload, graph.handle, stream.handle)
+        return graph
+
+    def replay(self, graph: Graph, *, stream: Stream) -> None:
+        self._call("launching a graph", self._cu.cuGraphLaunch, graph.handle, stream.handle)
+
+    def close(self) -> None:
+        while self._owned:
+            self.release(next(reversed(self._owned.values())))
+        context, self._context = self._context, None
+        if context is not None and not self._lost:
+            self._call("closing the device", self._cu.cuDevicePrimaryCtxRelease, self._handle)
+
+    def __enter__(self) -> CudaPython:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _own(self, resource: R) -> R:
+        with self._lock:
+            self._owned[_key(resource)] = resource
+        return resource
+
+    def _call(self, doing: str, function: Any, *given: Any) -> Any:
+        """Call the driver; give what it returns beside its status."""
+        status, *found = function(*given)
+        if status.value:
+            raise self._failed(status, doing)
+        return found[0] if len(found) == 1 else found
+
+    def _failed(self, status: Any, doing: str) -> DeviceError:
+        self._lost = self._lost or status.name in STICKY
+        explained = self._cu.cuGetErrorString(status)[1] or b"no explanation"
+        device = getattr(self, "device", None)
+        return cuda_error(status.name, explained.decode(), doing, **({"device": str(device)} if device else {}))
+
+    def _describe(self, ordinal: int) -> Device:
+        cu, doing = self._cu, f"looking at cuda:{ordinal}"
+        version = int(self._call(doing, cu.cuDriverGetVersion))
+        found = (version // 1000, version % 1000 // 10)
+        if found < DRIVER_TOO_OLD:
+            raise DeviceError(
+                "the NVIDIA driver is too old",
+                remedy="Update it.",
+                found=".".join(map(str, found)),
+                needed=".".join(map(str, DRIVER_TOO_OLD)),
+            )
+        kinds = cu.CUdevice_attribute
+
+        def attribute(kind: Any) -> int:
+            return int(self._call(doing, cu.cuDeviceGetAttribute, kind, self._handle))
+
+        major = attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+        minor = attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
+        name = self._call(doing, cu.cuDeviceGetName, 128, self._handle)
+        return Device(
+            ordinal=ordinal,
+            name=bytes(name).split(b"\0")[0].decode(errors="replace"),
+            sm=f"sm{major}{minor}",
+            integrated=bool(attribute(kinds.CU_DEVICE_ATTRIBUTE_INTEGRATED)),
+            total_bytes=int(self._call(doing, cu.cuDeviceTotalMem, self._handle)),
+            driver_version=found,
+        )
+
+
+def _key(resource: Any) -> tuple[str, int]:
+    return type(resource).__name__, int(resource[0])
+
+
+def _bindings() -> Any:
+    """The module cuda.bindings.driver, its library found.
+
+    Raises:
+        DeviceError: one of the two is not there.
+    """
+    try:
+        import cuda.bindings.driver as bindings
+    except ImportError as error:
+        raise DeviceError(
+            "cuda-bindings is not installed", remedy="Install it with `pip install 'cutline[cuda]'`."
+        ) from error
+    try:
+        bindings.cuDriverGetVersion()
+    except CutlineError:
+        raise
+    except Exception as error:  # the kind depends on the release: RuntimeError, or one of cuda-pathfinder's own
+        raise DeviceError(
+            "there is no NVIDIA driver (libcuda.so.1)", remedy="Install it, or use --device cpu."
+        ) from error
+    return bindings

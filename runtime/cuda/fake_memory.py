@@ -1,0 +1,101 @@
+"""Memory that stands in for a device's, and who may touch which of it: part of the fake driver."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+import numpy as np
+
+from cutline.runtime.cuda.driver import Memory, Pinned
+from cutline.runtime.errors import InternalError
+
+__all__ = ["FakeMemory", "Range", "RuleBroken"]
+
+ALIGNMENT: Final = 256  # bytes, of device memory
+DIRT: Final = 0xCD  # what fresh memory holds: nobody may count on zeros
+Range = tuple[int, int]  # first address, and the one past the last
+
+
+class RuleBroken(InternalError):
+    """The caller did what a GPU would punish with silence."""
+
+    def __init__(self, what: str, **facts: object) -> None:
+        super().__init__(what, remedy="Correct the code that drives the device.", **facts)
+
+
+@final
+class FakeMemory:
+    """Owns the stand-in for device memory; borrows what is pinned. Addresses are the host's own.
+
+    Released memory is kept until clear(), so that no address comes twice and every late use is seen.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total = total_bytes
+        self._taken: dict[int, tuple[int, Any]] = {}  # address -> bytes, backing
+        self._pinned: dict[int, int] = {}
+        self._released: list[tuple[int, int, Any]] = []
+
+    @property
+    def free_bytes(self) -> int:
+        """What alloc() can still give."""
+        return self._total - sum(nbytes for nbytes, _ in self._taken.values())
+
+    @property
+    def live(self) -> set[Memory | Pinned]:
+        """What was taken or pinned and not released."""
+        taken: set[Memory | Pinned] = {Memory(address, nbytes) for address, (nbytes, _) in self._taken.items()}
+        return taken | {Pinned(address, nbytes, address) for address, nbytes in self._pinned.items()}
+
+    def alloc(self, nbytes: int) -> Memory | None:
+        """Take device memory; None when there is not so much."""
+        if not 0 < nbytes <= self.free_bytes:
+            return None
+        backing = np.full(nbytes + ALIGNMENT, DIRT, np.uint8)
+        address = -(-backing.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self._taken[address] = (nbytes, backing)
+        return Memory(address, nbytes)
+
+    def pin(self, address: int, nbytes: int) -> Pinned | None:
+        """Note host memory as pinned; None when part of it is already."""
+        if any(address < start + size and start < address + nbytes for start, size in self._pinned.items()):
+            return None
+        self._pinned[address] = nbytes
+        return Pinned(address, nbytes, address)
+
+    def release(self, resource: Memory | Pinned) -> None:
+        """Take back what alloc() or pin() gave."""
+        if isinstance(resource, Memory):
+            nbytes, backing = self._taken.pop(resource.address)
+            self._released.append((resource.address, resource.address + nbytes, backing))
+        else:
+            del self._pinned[resource.address]
+
+    def inside(self, address: int, nbytes: int, what: str) -> Range:
+        """Demand that the bytes lie in one live allocation or in pinned memory."""
+        for start, end in self._ranges():
+            if start <= address and address + nbytes <= end:
+                return address, address + nbytes
+        if self._was_released(address):
+            raise RuleBroken(f"{what}: memory that was released", address=hex(address), nbytes=nbytes)
+        raise RuleBroken(f"{what}: neither device memory nor pinned", address=hex(address), nbytes=nbytes)
+
+    def pointed(self, params: bytes, kernel: str) -> tuple[Range, ...]:
+        """What a kernel's parameters point at; every 8-byte word that looks like an address of ours is one."""
+        words = np.frombuffer(params[: len(params) // 8 * 8], np.uint64).tolist()
+        for word in words:
+            if self._was_released(word):
+                raise RuleBroken(f"{kernel}: a parameter points into released memory", address=hex(word))
+        return tuple((w, w + 1) for w in words if any(a <= w < b for a, b in self._ranges()))
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for kept in (self._taken, self._pinned, self._released):
+            kept.clear()
+
+    def _ranges(self) -> list[Range]:
+        taken = [(address, address + nbytes) for address, (nbytes, _) in self._taken.items()]
+        return taken + [(address, address + nbytes) for address, nbytes in self._pinned.items()]
+
+    def _was_released(self, address: int) -> bool:
+        return any(start <= address < end for start, end, _ in self._released)

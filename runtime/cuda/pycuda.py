@@ -1,0 +1,198 @@
+"""The driver inside a program that lives on PyCUDA (extra `pycuda`): that program's context, streams and arrays.
+
+PyCUDA has no stream capture, so every frame's work is queued call by call. Not run anywhere yet: PyCUDA does not import
+without a driver. It is kept to calls that its documentation describes (PyCUDA 2024.1 and later).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+import numpy as np
+
+from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
+from cutline.runtime.cuda.faults import STICKY, cuda_error
+from cutline.runtime.errors import DeviceError
+
+__all__ = ["PyCuda"]
+
+
+R = TypeVar("R", Memory, Pinned, Stream, Event, Module)
+
+
+@final
+class PyCuda:
+    """Borrows the PyCUDA context that is current where it is made; owns what was made through it, until close()."""
+
+    no_graphs: str | None = "PyCUDA has no stream capture"
+
+    def __init__(self) -> None:
+        """Use the current context.
+
+        Raises:
+            DeviceError: no PyCUDA, no driver, or no current context.
+        """
+        try:
+            import pycuda
+            import pycuda.driver as cuda
+        except ImportError as error:
+            remedy = "Install PyCUDA and the NVIDIA driver, or `pip install 'cutline[cuda]'`."
+            raise DeviceError(f"PyCUDA cannot be imported: {error}", remedy=remedy) from error
+        self._cuda = cuda
+        self._context = self._call("looking for the current context", cuda.Context.get_current)
+        if self._context is None:
+            remedy = "Make one (import pycuda.autoinit) or push yours in this thread before calling Cutline."
+            raise DeviceError("no PyCUDA context is current", remedy=remedy)
+        self.name = f"PyCUDA {pycuda.VERSION_TEXT}"
+        self.device = self._describe()
+        self._local = threading.local()
+        self._local.attached = True
+        self._owned: dict[int, Any] = {}  # handle or address -> PyCUDA's object
+        self._names: dict[int, Any] = {}  # kernel handle -> function
+        self._lost = False
+
+    def attach(self) -> None:
+        if not getattr(self._local, "attached", False):
+            self._call("making the context current", self._context.push)
+            self._local.attached = True
+
+    def stream_of(self, stream: Any) -> Stream:
+        """Use a pycuda.driver.Stream of the program; it stays the program's."""
+        self._names[int(stream.handle)] = stream
+        return Stream(int(stream.handle))
+
+    def alloc(self, nbytes: int) -> Memory:
+        taken = self._call(f"taking {nbytes} bytes of device memory", self._cuda.mem_alloc, nbytes)
+        return self._keep(Memory(int(taken), nbytes), taken)
+
+    def pin(self, address: int, nbytes: int) -> Pinned:
+        cuda, doing = self._cuda, f"page-locking {nbytes} bytes of host memory"
+        view = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+        flags = cuda.mem_host_register_flags.PORTABLE | cuda.mem_host_register_flags.DEVICEMAP
+        registered = self._call(doing, cuda.register_host_memory, view, flags)
+        mapped = int(self._call(doing, registered.base.get_device_pointer))
+        return self._keep(Pinned(address, nbytes, mapped), registered)
+
+    def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
+        kept = self._owned.pop(resource[0], None)
+        if kept is None:
+            raise ValueError(f"{resource} is not ours, or was released before")
+        if self._lost:
+            return
+        if isinstance(resource, Memory):
+            self._call("releasing memory", kept.free)
+        elif isinstance(resource, Pinned):
+            self._call("releasing pinned memory", kept.base.unregister)
+        # streams, events and modules go with PyCUDA's object
+
+    def free_bytes(self) -> int:
+        return int(self._call("asking for free memory", self._cuda.mem_get_info)[0])
+
+    def stream(self, *, urgent: bool = False) -> Stream:
+        del urgent  # PyCUDA's streams have no priority
+        made = self._call("making a stream", self._cuda.Stream, 1)  # CU_STREAM_NON_BLOCKING
+        return self._keep(Stream(int(made.handle)), made)
+
+    def event(self, *, timing: bool = False) -> Event:
+        flags = self._cuda.event_flags
+        wanted = flags.BLOCKING_SYNC if timing else flags.BLOCKING_SYNC | flags.DISABLE_TIMING
+        made = self._call("making an event", self._cuda.Event, wanted)
+        return self._keep(Event(id(made)), made)
+
+    def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
+        # pinned memory has an address on the device, so every copy of ours is one from device to device
+        self._call("queueing a copy", self._cuda.memcpy_dtod_async, target, source, nbytes, self._stream(stream))
+
+    def fill(self, target: int, value: int, nbytes: int, *, stream: Stream) -> None:
+        self._call("queueing a fill", self._cuda.memset_d8_async, target, value, nbytes, self._stream(stream))
+
+    def record(self, event: Event, *, stream: Stream) -> None:
+        self._call("recording an event", self._owned[event.handle].record, self._stream(stream))
+
+    def hold(self, event: Event, *, stream: Stream) -> None:
+        self._call("waiting in a stream", self._stream(stream).wait_for_event, self._owned[event.handle])
+
+    def synchronise(self, event: Event) -> None:
+        self._call("waiting for a frame", self._owned[event.handle].synchronize)
+
+    def elapsed_ms(self, first: Event, last: Event) -> float:
+        return float(self._call("reading a time", self._owned[first.handle].time_till, self._owned[last.handle]))
+
+    def load(self, image: bytes) -> Module:
+        made = self._call("loading the kernels", self._cuda.module_from_buffer, image)
+        return self._keep(Module(id(made)), made)
+
+    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
+        doing = f"looking up the kernel {name}"
+        function = self._call(doing, self._owned[module.handle].get_function, name)
+        if shared_bytes:
+            limit = self._cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._call(doing, function.set_attribute, limit, shared_bytes)
+        self._names[id(function)] = function
+        return Kernel(id(function), name)
+
+    def launch(
+        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
+    ) -> None:
+        function, queue = self._names[kernel.handle], self._stream(stream)
+        function.prepare([f"{len(params)}s"])  # one struct, as its bytes
+        self._call(
+            f"launching {kernel.name}",
+            lambda: function.prepared_async_call(grid, block, queue, params, shared_size=shared_bytes),
+        )
+
+    def begin_capture(self, stream: Stream) -> None:
+        raise DeviceError(f"{self.no_graphs}", remedy="Use the extra `cuda`.", stream=stream.handle)
+
+    def end_capture(self, stream: Stream) -> Graph:
+        raise DeviceError(f"{self.no_graphs}", remedy="Use the extra `cuda`.", stream=stream.handle)
+
+    def replay(self, graph: Graph, *, stream: Stream) -> None:
+        raise DeviceError(f"{self.no_graphs}", remedy="Use the extra `cuda`.", graph=graph.handle, stream=stream.handle)
+
+    def close(self) -> None:
+        while self._owned:
+            _, kept = self._owned.popitem()
+            if hasattr(kept, "free") and not self._lost:
+                kept.free()
+
+    def __enter__(self) -> PyCuda:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _keep(self, resource: R, kept: Any) -> R:
+        self._owned[int(resource[0])] = kept
+        return resource
+
+    def _stream(self, stream: Stream) -> Any:
+        return self._owned.get(stream.handle) or self._names[stream.handle]
+
+    def _call(self, doing: str, function: Any, *given: Any) -> Any:
+        try:
+            return function(*given)
+        except self._cuda.Error as error:
+            # PyCUDA: "cuMemAlloc failed: out of memory", without the CUresult's own name
+            words = str(error).partition("failed: ")[2] or str(error)
+            name = "CUDA_ERROR_" + words.split(" - ")[0].strip().upper().replace(" ", "_")
+            self._lost = self._lost or name in STICKY
+            raise cuda_error(name, words, doing) from error
+
+    def _describe(self) -> Device:
+        device = self._call("looking at the device", self._cuda.Context.get_device)
+        major, minor = device.compute_capability()
+        version = int(self._cuda.get_driver_version())
+        return Device(
+            ordinal=int(device.get_attribute(self._cuda.device_attribute.PCI_DEVICE_ID)),
+            name=str(device.name()),
+            sm=f"sm{major}{minor}",
+            integrated=bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED)),
+            total_bytes=int(device.total_memory()),
+            driver_version=(version // 1000, version % 1000 // 10),
+        )

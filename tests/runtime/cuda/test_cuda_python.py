@@ -1,0 +1,152 @@
+"""CudaPython against the real package's names and signatures; what needs a device is in test_conformance.py."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from cutline.benchmarks.probe import ADD, PROBE
+from cutline.runtime.cuda import cuda_python
+from cutline.runtime.cuda.cuda_python import CudaPython
+from cutline.runtime.errors import DeviceError, DeviceLostError
+
+bindings = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+
+
+class Recorder:
+    """The real module's names and constants; its functions only check how many arguments they are given."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+        self.given: dict[str, tuple[Any, ...]] = {}
+        self.fails: dict[str, Any] = {}
+        self.handle = 1000
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(bindings, name)
+        if not name.startswith("cu"):
+            return real
+        wanted = _parameters(real)
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            assert len(given) == len(wanted), f"{name}{wanted} was given {given}"
+            self.called.append(name)
+            self.given[name] = given
+            status = self.fails.get(name, bindings.CUresult.CUDA_SUCCESS)
+            return (status, *self.results(name))
+
+        return call
+
+    def results(self, name: str) -> tuple[Any, ...]:
+        self.handle += 1
+        known = {
+            "cuDriverGetVersion": (13000,),
+            "cuDeviceGetName": (b"A card\0\0\0",),
+            "cuDeviceGetAttribute": (8,),
+            "cuDeviceTotalMem": (1 << 30,),
+            "cuCtxGetStreamPriorityRange": (0, -5),
+            "cuMemGetInfo": (1 << 29, 1 << 30),
+            "cuEventElapsedTime": (1.5,),
+            "cuGetErrorString": (b"because",),
+        }
+        return known.get(name, (self.handle,) if MAKES.search(name) else ())
+
+
+MAKES = re.compile(r"Get|Create|Alloc$|Retain|Load|EndCapture|Instantiate")
+
+
+def _parameters(function: Any) -> list[str]:
+    """What the first line of a binding's docstring lists: `cuMemAlloc(size_t bytesize)`."""
+    listed = re.search(r"\((.*)\)", function.__doc__.splitlines()[0])
+    assert listed is not None
+    return [part for part in re.sub(r"\[[^\]]*\]", "", listed[1]).split(",") if part.strip()]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    monkeypatch.setattr(cuda_python, "_bindings", lambda: recorder)
+    return recorder
+
+
+def test_every_call_fits_the_real_signature(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    memory, pinned, stream = driver.alloc(64), driver.pin(4096, 64), driver.stream(urgent=True)
+    mark, module = driver.event(timing=True), driver.load(PROBE)
+    kernel = driver.kernel(module, ADD, shared_bytes=64 << 10)
+    driver.copy(memory.address, pinned.device_address, 64, stream=stream)
+    driver.fill(memory.address, 0, 64, stream=stream)
+    driver.launch(kernel, (1, 1, 1), (32, 1, 1), b"12345678", stream=stream)
+    driver.record(mark, stream=stream)
+    driver.hold(mark, stream=stream)
+    driver.synchronise(mark)
+    assert driver.elapsed_ms(mark, mark) == 1.5
+    assert driver.free_bytes() == 1 << 29
+    driver.begin_capture(stream)
+    driver.replay(driver.end_capture(stream), stream=stream)
+    driver.close()
+    assert str(driver.device) == "cuda:0 (A card, sm88)"
+    assert recorder.called[-1] == "cuDevicePrimaryCtxRelease"
+    released = {"cuMemFree", "cuMemHostUnregister", "cuStreamDestroy", "cuEventDestroy", "cuGraphExecDestroy"}
+    assert released <= set(recorder.called)
+
+
+def test_events_are_external_in_a_capture_and_only_there(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    stream, mark = driver.stream(), driver.event()
+    driver.hold(mark, stream=stream)
+    assert recorder.given["cuStreamWaitEvent"][2] == 0
+    driver.begin_capture(stream)
+    driver.hold(mark, stream=stream)
+    driver.record(mark, stream=stream)
+    assert recorder.given["cuStreamWaitEvent"][2] == 1
+    assert recorder.given["cuEventRecordWithFlags"][2] == 1
+
+
+def test_streams_never_wait_for_the_default_stream_and_urgent_ones_go_first(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    driver.stream()
+    assert recorder.given["cuStreamCreateWithPriority"] == (1, 0)
+    driver.stream(urgent=True)
+    assert recorder.given["cuStreamCreateWithPriority"] == (1, -5)
+
+
+def test_a_failing_call_is_named_and_what_was_made_is_released(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    recorder.fails["cuMemAlloc"] = bindings.CUresult.CUDA_ERROR_OUT_OF_MEMORY
+    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY while taking 64 bytes of device memory: because"):
+        driver.alloc(64)
+    driver.stream()
+    driver.close()
+    assert "cuStreamDestroy" in recorder.called
+
+
+def test_after_a_sticky_error_nothing_is_asked_of_the_driver(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    driver.alloc(64)
+    recorder.fails["cuEventSynchronize"] = bindings.CUresult.CUDA_ERROR_LAUNCH_FAILED
+    with pytest.raises(DeviceLostError):
+        driver.synchronise(driver.event())
+    before = list(recorder.called)
+    driver.close()
+    assert recorder.called == before
+
+
+@pytest.mark.usefixtures("recorder")
+def test_an_old_driver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_python, "DRIVER_TOO_OLD", (99, 0))
+    with pytest.raises(DeviceError, match="too old"):
+        CudaPython(0)
+
+
+def test_a_machine_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise RuntimeError("libcuda.so.1 is not there")
+
+    monkeypatch.setattr(bindings, "cuDriverGetVersion", missing)
+    with pytest.raises(DeviceError, match="no NVIDIA driver") as caught:
+        CudaPython(0)
+    assert caught.value.exit_code == 69
+    assert "--device cpu" in caught.value.remedy

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from cutline.runtime.cuda import faults
+from cutline.runtime.errors import DeviceError, DeviceLostError
+
+
+def test_an_error_names_itself_explains_and_helps() -> None:
+    error = faults.cuda_error("CUDA_ERROR_OUT_OF_MEMORY", "out of memory", "taking 5 bytes", device="cuda:0")
+    assert str(error).startswith("CUDA_ERROR_OUT_OF_MEMORY while taking 5 bytes: out of memory (device='cuda:0'). ")
+    assert error.remedy.startswith("Lower")
+    assert error.exit_code == 69
+    assert type(error) is DeviceError
+
+
+def test_sticky_errors_lose_the_device() -> None:
+    for name in faults.STICKY:
+        assert isinstance(faults.cuda_error(name, "", "waiting"), DeviceLostError)
+
+
+def test_every_name_of_ours_is_one_of_cudas_and_every_error_of_cudas_has_a_remedy() -> None:
+    driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    names = {status.name for status in driver.CUresult} - {"CUDA_SUCCESS"}
+    newer = {"CUDA_ERROR_TENSOR_MEMORY_LEAK", "CUDA_ERROR_CONTAINED"}  # not in every release
+    assert names | newer >= faults.STICKY
+    assert names >= {f"CUDA_ERROR_{name}" for name in faults._REMEDIES}
+    assert all(faults.remedy_for(name).endswith(".") for name in names)
+
+
+TENSORRT = "[runner.cpp::execute::1] Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
+
+
+def test_a_tensorrt_error_is_named_and_a_lost_device_seen_in_it() -> None:
+    error = faults.tensorrt_error([TENSORRT], "running the network", remedy="Report this.")
+    assert isinstance(error, DeviceLostError)
+    assert "TensorRT error 1, Cuda Runtime, while running the network" in str(error)
+
+
+def test_a_tensorrt_error_that_is_no_fault_of_the_device_loses_nothing() -> None:
+    words = "[api.cpp::set::9] Error Code 3: API Usage Error (Parameter check failed)"
+    error = faults.tensorrt_error([words], "binding a tensor", remedy="Report this.")
+    assert type(error) is DeviceError
+    assert "API Usage Error" in str(error)
+
+
+def test_silence_is_said() -> None:
+    assert "gave no reason" in str(faults.tensorrt_error([], "loading", remedy="Rebuild it."))
