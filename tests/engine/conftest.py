@@ -18,7 +18,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def selfie() -> Path:
-    """The one real third-party network that the workplace has."""
+    """A real third-party network, where it is there."""
     path = Path(__file__).parents[3] / "shared/data/models/mediapipe_selfie.onnx"
     if not path.is_file():
         pytest.skip("needs ../shared/data/models/mediapipe_selfie.onnx")

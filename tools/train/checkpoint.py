@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cutline.runtime.errors import BadInputError, ContractError, StorageError
-from cutline.tools.train.networks import Network, Shape, build, shape_from, shape_to
+from cutline.tools.train.networks import CutNet, NetworkShape
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store"]
 
@@ -25,16 +25,16 @@ class Checkpoint:
 
     step: int  # steps done
     seed: int
-    shape: Shape
+    shape: NetworkShape
     norm: bool
     network: dict[str, Any]
     average: dict[str, Any]  # exponential moving average of the weights: what is exported
     optimiser: dict[str, Any]
     losses: tuple[float, ...]  # one per step
 
-    def averaged(self) -> Network:
+    def averaged(self) -> CutNet:
         """The network with its averaged weights, in evaluation mode."""
-        network = build(self.shape, norm=self.norm)
+        network = CutNet(self.shape, norm=self.norm)
         network.load_state_dict(self.average)
         return network.eval()
 
@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "schema": _SCHEMA,
         "step": checkpoint.step,
         "seed": checkpoint.seed,
-        "shape": shape_to(checkpoint.shape),
+        "shape": asdict(checkpoint.shape),
         "norm": checkpoint.norm,
         "network": checkpoint.network,
         "average": checkpoint.average,
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("another version wrote it")
         shape: dict[str, Any] = found.pop("shape")
         losses = tuple(found.pop("losses"))
-        return Checkpoint(shape=shape_from(shape), losses=losses, **found)
+        return Checkpoint(shape=NetworkShape(**shape), losses=losses, **found)
     except (
         OSError,
         RuntimeError,

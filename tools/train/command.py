@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cutline.tools.train.checkpoint import Checkpoint
-    from cutline.tools.train.networks import Network
+    from cutline.tools.train.networks import CutNet
 
 __all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
 
@@ -140,25 +140,27 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     return _export(options, trainer.checkpoint(), curves)
 
 
-def _network(options: TrainOptions, resume: Checkpoint | None) -> Network:
+def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
     """The network to train: as it was saved, read back from an export, pruned, or fresh."""
     import torch
 
-    from cutline.tools.train.networks import build, make_network
+    from cutline.tools.train.networks import CutNet, make_network, with_plate
     from cutline.tools.train.prune import prune
     from cutline.tools.train.start import load_start
 
     if resume is not None:
-        return build(resume.shape, norm=resume.norm)
+        return CutNet(resume.shape, norm=resume.norm)
     torch.manual_seed(options.seed)
     network = make_network(options.network)
     if options.start is not None:
         started = load_start(options.start)
-        if started.shape.plate != network.shape.plate:
+        if started.shape.plate and not network.shape.plate:
             raise UsageError(
-                "the start is of the other kind", remedy="Name the network that it is.", network=options.network
+                "the start needs a plate, and the network is to do without",
+                remedy="Start from cutout, or from scratch.",
+                network=options.network,
             )
-        network = started
+        network = with_plate(started) if network.shape.plate and not started.shape.plate else started
     if options.prune and options.start is None:
         raise UsageError("only a trained network can be pruned", remedy="Add --from cutout.", prune=options.prune)
     return prune(network, options.prune) if options.prune else network

@@ -75,8 +75,8 @@ class FeedOptions:
 
     @property
     def base(self) -> int:
-        """The number that the makers start with: a multiple of the capacity."""
-        return self.window(self.done)[0] // self.capacity * self.capacity
+        """The number that the makers start with: the oldest that the next step may draw."""
+        return self.window(self.done)[0]
 
 
 @final

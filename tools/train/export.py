@@ -6,7 +6,6 @@ initialiser carries the name of the parameter it came from, and so the file is a
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from onnx import numpy_helper
 
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import BadInputError, ContractError, InternalError, NoInputError
-from cutline.tools.train.cut_network import CutShape
+from cutline.tools.train.encoder import BLOCKS, TAPS, adds
 from cutline.tools.train.graph import Graph
-from cutline.tools.train.lite_network import BLOCKS, TAPS, LiteShape, adds
-from cutline.tools.train.networks import Network, Shape, build, fold
+from cutline.tools.train.networks import CHANGE, CutNet, NetworkShape, fold
 
 __all__ = ["MEAN", "STD", "check_parity", "contract_of", "network_from_onnx", "network_to_onnx", "read_onnx"]
 
@@ -29,7 +27,7 @@ MEAN, STD = 0.5, 0.5  # of every channel: pixels reach the network as -1..1
 _TOLERANCE = 1e-4  # largest difference in alpha between PyTorch and ONNX Runtime
 
 
-def contract_of(shape: Shape, *, width: int, height: int) -> ModelContract:
+def contract_of(shape: NetworkShape, *, width: int, height: int) -> ModelContract:
     """Describe an exported network to the runtime."""
 
     def picture(name: str) -> Image:
@@ -43,7 +41,7 @@ def contract_of(shape: Shape, *, width: int, height: int) -> ModelContract:
     )
 
 
-def network_to_onnx(network: Network, *, width: int, height: int) -> onnx.ModelProto:
+def network_to_onnx(network: CutNet, *, width: int, height: int) -> onnx.ModelProto:
     """Write the folded network as ONNX opset 17: float32, batch 1, fixed size.
 
     Raises:
@@ -53,58 +51,45 @@ def network_to_onnx(network: Network, *, width: int, height: int) -> onnx.ModelP
         raise ContractError("network sides must be multiples of 32", remedy="Use 512x288.", width=width, height=height)
     shape = network.shape
     graph = Graph((fold(network) if network.norm else network).state_dict())
-    logits = _write_lite(graph, shape) if isinstance(shape, LiteShape) else _write_cut(graph, shape)
-    graph.node("Sigmoid", [logits], "alpha")
+    graph.node("Sigmoid", [_write(graph, shape)], "alpha")
     names = ("image", "plate") if shape.plate else ("image",)
     return graph.model(inputs=dict.fromkeys(names, (3, height, width)), output=("alpha", (1, height, width)))
 
 
-def _write_cut(graph: Graph, shape: CutShape) -> str:
+def _write(graph: Graph, shape: NetworkShape) -> str:
     """CutNet.forward, node by node; returns the name of the logits."""
-    x = "image"
-    if shape.plate:
-        x = graph.node("Concat", ["image", "plate"], "pair", axis=1)
-    x = fine = graph.conv(x, "edge")
-    skips = []
-    for level, inner in enumerate(shape.inside):
-        x = graph.conv(x, f"down.{level}.0", stride=2)
-        for k in range(1, len(inner) + 1):
-            y = graph.conv(x, f"down.{level}.{k}.first")
-            y = graph.conv(y, f"down.{level}.{k}.second", activation=None)
-            x = graph.node("Relu", [graph.node("Add", [x, y], f"down.{level}.{k}.sum")], f"down.{level}.{k}")
-        skips.append(x)
-    x = graph.conv(x, "bridge")
-    for k, skip in enumerate(reversed(skips[:4])):
-        x = graph.conv(graph.node("Add", [graph.double(x, f"up.{k}.double"), skip], f"up.{k}.sum"), f"up.{k}")
-    x = graph.node("Add", [graph.double(x, "head.double"), fine], "head.sum")
-    return graph.conv(x, "head", activation=None, suffix="")
-
-
-def _write_lite(graph: Graph, shape: LiteShape) -> str:
-    """LiteNet.forward, node by node; returns the name of the logits."""
 
     def conv(x: str, name: str, **more: Any) -> str:
         return graph.conv(x, name, activation="relu6", **more)
 
-    x = half = conv("image", "stem", stride=2)
+    x = half = conv("image", "encoder.stem", stride=2)
     taps = []
     for number, ((_, stride, _), inner) in enumerate(zip(BLOCKS, shape.inner, strict=True)):
-        name = f"blocks.{number}"
+        name = f"encoder.blocks.{number}"
         y = conv(x, f"{name}.expand") if number else x
         y = conv(y, f"{name}.depthwise", stride=stride, groups=inner)
         y = graph.conv(y, f"{name}.project", activation=None)
         x = graph.node("Add", [x, y], name) if adds(number) else y
         taps.append(x)
     x = conv(x, "bridge")
+    seen: list[str] = []
+    if shape.plate:
+        change = [graph.node("Concat", ["image", "plate"], "pair", axis=1)]
+        for k in range(len(CHANGE)):
+            change.append(conv(change[-1], f"change.{k}", stride=2))
+        seen = [graph.conv(y, f"evidence.{k}", activation=None, suffix="") for k, y in enumerate(reversed(change[1:]))]
+        x = graph.node("Add", [x, seen[0]], "bridge.sum")
     for k in range(2):
         x = graph.node("Add", [x, conv(x, f"context.{k}")], f"context.{k}")
     for k, tap in enumerate((*(taps[number] for number in TAPS), half)):
-        added = [graph.double(x, f"up.{k}.double"), conv(tap, f"skip.{k}")]
-        x = conv(graph.node("Add", added, f"up.{k}.sum"), f"up.{k}")
-    return graph.transposed(conv(x, "fine"), "head")
+        x = graph.node("Add", [graph.double(x, f"up.{k}.double"), conv(tap, f"skip.{k}")], f"up.{k}.sum")
+        x = graph.node("Add", [x, seen[k + 1]], f"up.{k}.seen") if seen else x
+        x = conv(x, f"up.{k}")
+    x = graph.conv(conv(x, "fine"), "head", activation=None, suffix="")
+    return graph.node("DepthToSpace", [x], "logits", blocksize=2, mode="CRD")
 
 
-def check_parity(model: onnx.ModelProto, network: Network, *, seed: int = 0) -> float:
+def check_parity(model: onnx.ModelProto, network: CutNet, *, seed: int = 0) -> float:
     """Compare ONNX Runtime with PyTorch on a random picture; return the largest difference in alpha.
 
     Raises:
@@ -149,7 +134,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 @torch.no_grad()
-def network_from_onnx(model: onnx.ModelProto) -> Network:
+def network_from_onnx(model: onnx.ModelProto) -> CutNet:
     """Read a network back from its own export, folded, ready to be fine-tuned.
 
     Raises:
@@ -161,7 +146,7 @@ def network_from_onnx(model: onnx.ModelProto) -> Network:
         if i.name.endswith((".weight", ".bias"))
     }
     try:
-        network = build(_lite_shape(found) if "stem.0.weight" in found else _cut_shape(found), norm=False)
+        network = CutNet(_shape_of(found), norm=False)
         network.load_state_dict({name: torch.from_numpy(value).float() for name, value in found.items()})
     except (KeyError, RuntimeError, IndexError, ContractError) as error:
         raise ContractError(
@@ -170,25 +155,11 @@ def network_from_onnx(model: onnx.ModelProto) -> Network:
     return network.eval()
 
 
-def _cut_shape(weights: dict[str, NDArray[np.float32]]) -> CutShape:
-    inner: list[tuple[int, ...]] = []
-    for level in range(5):
-        pattern = re.compile(rf"down\.{level}\.(\d+)\.first\.0\.weight")
-        ordered = sorted((int(m[1]), name) for name in weights if (m := pattern.fullmatch(name)))
-        inner.append(tuple(_channels(weights, name) for _, name in ordered))
-    return CutShape(
-        plate=weights["edge.0.weight"].shape[1] == 6,
-        edge=_channels(weights, "edge.0.weight"),
-        widths=tuple(_channels(weights, f"down.{level}.0.0.weight") for level in range(5)),
-        blocks=tuple(len(level) for level in inner),
-        inner=tuple(inner),
-    )
-
-
-def _lite_shape(weights: dict[str, NDArray[np.float32]]) -> LiteShape:
+def _shape_of(weights: dict[str, NDArray[np.float32]]) -> NetworkShape:
     decoder = ("bridge.0.weight", *(f"up.{level}.0.weight" for level in range(4)))
-    return LiteShape(
-        inner=tuple(_channels(weights, f"blocks.{number}.depthwise.0.weight") for number in range(len(BLOCKS))),
+    return NetworkShape(
+        plate="change.0.0.weight" in weights,
+        inner=tuple(_channels(weights, f"encoder.blocks.{number}.depthwise.0.weight") for number in range(len(BLOCKS))),
         decoder=tuple(_channels(weights, name) for name in decoder),
         head=_channels(weights, "fine.0.weight"),
     )

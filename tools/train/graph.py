@@ -44,13 +44,17 @@ class Graph:
         suffix: str = ".0",
     ) -> str:
         """A convolution with the parameters `name` + `suffix` and its activation: "relu", "relu6" or none."""
-        weight, names = self._parameters(f"{name}{suffix}")
+        values = {
+            f"{name}{suffix}.{k}": self._weights[f"{name}{suffix}.{k}"].float().numpy() for k in ("weight", "bias")
+        }
+        names = [self.constant(full, value) for full, value in values.items()]
+        side = values[names[0]].shape[2]
         y = self.node(
             "Conv",
             [x, *names],
             f"{name}.conv",
-            kernel_shape=[weight.shape[2]] * 2,
-            pads=[weight.shape[2] // 2] * 4,
+            kernel_shape=[side] * 2,
+            pads=[side // 2] * 4,
             strides=[stride] * 2,
             dilations=[1, 1],
             group=groups,
@@ -59,16 +63,6 @@ class Graph:
             limits = [self.constant(n, np.array(v, np.float32)) for n, v in (("zero", 0), ("six", 6))]
             return self.node("Clip", [y, *limits], f"{name}.relu6")
         return self.node("Relu", [y], f"{name}.relu") if activation else y
-
-    def transposed(self, x: str, name: str) -> str:
-        """A transposed convolution of 4x4 that doubles the size."""
-        _, names = self._parameters(name)
-        shape = {"kernel_shape": [4, 4], "pads": [1] * 4, "strides": [2, 2], "dilations": [1, 1], "group": 1}
-        return self.node("ConvTranspose", [x, *names], f"{name}.conv", **shape)
-
-    def _parameters(self, name: str) -> tuple[NDArray[np.float32], list[str]]:
-        values = {f"{name}.{k}": self._weights[f"{name}.{k}"].float().numpy() for k in ("weight", "bias")}
-        return values[f"{name}.weight"], [self.constant(full, value) for full, value in values.items()]
 
     def double(self, x: str, name: str) -> str:
         scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))

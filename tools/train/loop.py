@@ -21,7 +21,7 @@ from cutline.tools.train.checkpoint import Checkpoint, save_checkpoint
 from cutline.tools.train.data import Batch
 from cutline.tools.train.export import MEAN, STD
 from cutline.tools.train.losses import LossWeights, matte_loss
-from cutline.tools.train.networks import Network, build
+from cutline.tools.train.networks import CutNet
 
 __all__ = ["Batches", "LoopOptions", "Stage", "Teacher", "Trainer", "standard_stages"]
 
@@ -88,11 +88,11 @@ class LoopOptions:
 class Trainer:
     """Owns a network, its average and its optimiser while they are trained; borrows the feed and the teacher."""
 
-    def __init__(self, network: Network, options: LoopOptions, *, resume: Checkpoint | None = None) -> None:
+    def __init__(self, network: CutNet, options: LoopOptions, *, resume: Checkpoint | None = None) -> None:
         self.options = options
         torch.manual_seed(options.seed)
         self.network = network.to(options.device, memory_format=torch.channels_last)
-        self.average = build(network.shape, norm=network.norm).to(options.device)
+        self.average = CutNet(network.shape, norm=network.norm).to(options.device)
         self.average.load_state_dict(network.state_dict())
         self._optimiser = torch.optim.AdamW(network.parameter_groups(), lr=options.rate, weight_decay=options.decay)
         self.step = 0
@@ -219,5 +219,5 @@ class Trainer:
         return torch.from_numpy(pixels).to(self.options.device).permute(0, 3, 1, 2).float() / 255
 
 
-def _on_cpu(network: Network) -> dict[str, Tensor]:
+def _on_cpu(network: CutNet) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in network.state_dict().items()}

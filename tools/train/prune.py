@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from cutline.runtime.errors import UsageError
-from cutline.tools.train.layers import ChannelGroup
-from cutline.tools.train.networks import Network, build, fold
+from cutline.tools.train.networks import ChannelGroup, CutNet, fold
 
 __all__ = ["prune"]
 
@@ -18,7 +17,7 @@ _STEP = 8  # channels stay multiples of this
 
 
 @torch.no_grad()
-def prune(network: Network, share: float) -> Network:
+def prune(network: CutNet, share: float) -> CutNet:
     """Return a folded copy with about `share` of every group's channels gone, the least important first.
 
     A channel's importance is the L1 norm of the filters that make it, as a share of its layer's mean, summed over the
@@ -41,7 +40,7 @@ def prune(network: Network, share: float) -> Network:
         for layer in group.read_by:
             weights[f"{layer}.weight"] = weights[f"{layer}.weight"][:, chosen]
         kept[group.name] = count
-    smaller = build(network.shape.narrowed(kept), norm=False)
+    smaller = CutNet(network.shape.narrowed(kept), norm=False)
     smaller.load_state_dict(weights)
     return smaller
 

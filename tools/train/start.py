@@ -9,7 +9,7 @@ import onnx
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import BadInputError
 from cutline.tools.train.export import network_from_onnx, read_onnx
-from cutline.tools.train.networks import Network
+from cutline.tools.train.networks import CutNet
 from cutline.tools.train.style_network import StyleNet, style_from_onnx
 
 __all__ = ["load_start", "load_style_start"]
@@ -17,7 +17,7 @@ __all__ = ["load_start", "load_style_start"]
 SOURCE = "source.onnx"  # the member of a bundle that holds the network as it was exported
 
 
-def load_start(name: str) -> Network:
+def load_start(name: str) -> CutNet:
     """Read a network, folded, from a shipped bundle's name, a .cutline file, or an .onnx file.
 
     Raises:

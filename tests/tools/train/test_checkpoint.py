@@ -8,9 +8,9 @@ import torch
 
 from cutline.runtime.errors import BadInputError, StorageError
 from cutline.tools.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cutline.tools.train.cut_network import CutNet, CutShape
+from cutline.tools.train.networks import CutNet, NetworkShape
 
-SHAPE = CutShape(plate=False, widths=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 1), inner=((), (), (), (), (16,)))
+SHAPE = NetworkShape(inner=(32, *(8,) * 11), decoder=(16, 8, 8, 8, 8), head=8)
 
 
 def checkpoint(step: int = 7) -> Checkpoint:

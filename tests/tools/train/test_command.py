@@ -74,8 +74,9 @@ def test_options_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="only a trained network"):
         train(TrainOptions(output=tmp_path / "1", prune=0.3, **SMALL), quiet())  # type: ignore[arg-type]
     start = str(trained / "cutout.onnx")
-    with pytest.raises(UsageError, match="other kind"):
-        train(TrainOptions(output=tmp_path / "2", network="cutout-plate", start=start, **SMALL), quiet())  # type: ignore[arg-type]
+    seeing = train(TrainOptions(output=tmp_path / "2", network="cutout-plate", start=start, **SMALL), quiet())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="needs a plate"):
+        train(TrainOptions(output=tmp_path / "4", start=str(seeing.onnx), **SMALL), quiet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="32"):
         TrainOptions(width=100)
     with pytest.raises(NoInputError):

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cutline.runtime.errors import BadInputError, UsageError
 from cutline.tools.train.augment import AugmentOptions
 from cutline.tools.train.checkpoint import load_checkpoint, save_checkpoint
-from cutline.tools.train.cut_network import CutNet, CutShape
 from cutline.tools.train.data import Batch
 from cutline.tools.train.loop import LoopOptions, Stage, Trainer, standard_stages
+from cutline.tools.train.networks import CutNet, NetworkShape
 
-SHAPE = CutShape(plate=False, widths=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 1))
+SHAPE = NetworkShape(inner=(32, *(8,) * 11), decoder=(16, 8, 8, 8, 8), head=8)
 STAGES = (Stage(0.0, 32, 32, 4, 0.5),)
 
 
