@@ -31,7 +31,7 @@ RESET_BYTE: Final = 0xC6  # state filled with it remembers nothing: as a float i
 ROWS: Final = (32, 8, 1)  # low-resolution kernels: one thread is one pixel
 LINE: Final = (256, 1, 1)
 COMPOSE_TILE: Final = (128, 16, 1)  # luma pixels
-COMPOSE_BLOCK: Final = (16, 8, 1)
+COMPOSE_BLOCK: Final = (32, 4, 1)
 BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 
 
@@ -329,7 +329,10 @@ class PostLaunches:
         frame = self._frame
         luma, planes = frame.width * frame.height, 2 + (1 if record.background.y else 0)
         moved = planes * (luma + 2 * frame.chroma_width * frame.chroma_height) + (luma if record.alpha else 0)
-        return launch("cutline_post", blocks(frame.width, frame.height, COMPOSE_TILE), COMPOSE_BLOCK, record, moved)
+        variant = ("_blur" if record.kind == KINDS["blur"] else "") + ("_style" if record.styled else "")
+        return launch(
+            f"cutline_post{variant}", blocks(frame.width, frame.height, COMPOSE_TILE), COMPOSE_BLOCK, record, moved
+        )
 
 
 class _Wide:

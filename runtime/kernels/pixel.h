@@ -19,6 +19,10 @@ typedef unsigned char code_t;
 template <class V> CUTLINE_FN V splat(float v) { return v; }
 template <class V> CUTLINE_FN V lesser(V a, V b) { return a < b ? a : b; }
 template <class V> CUTLINE_FN V greater(V a, V b) { return a > b ? a : b; }
+#ifdef __CUDA_ARCH__                       // one instruction each; they differ from the above for NaN alone
+CUTLINE_FN float lesser(float a, float b) { return fminf(a, b); }
+CUTLINE_FN float greater(float a, float b) { return fmaxf(a, b); }
+#endif
 template <class V> CUTLINE_FN V clamp(V v, float low, float high) {
     return lesser(greater(v, splat<V>(low)), splat<V>(high));
 }
@@ -27,6 +31,10 @@ template <class V, class T> CUTLINE_FN V mix(V a, V b, T t) { return a + (b - a)
 CUTLINE_FN float magnitude(float v) { return v < 0.0f ? -v : v; }
 CUTLINE_FN code_t store_code(float v) { return (code_t)(int)(clamp(v, 0.0f, 255.0f) + 0.5f); }
 
+#ifdef __CUDA_ARCH__
+CUTLINE_FN unsigned bits_of(float v) { return __float_as_uint(v); }
+CUTLINE_FN float float_of(unsigned bits) { return __uint_as_float(bits); }
+#else
 CUTLINE_FN unsigned bits_of(float v) {
     unsigned bits;
     __builtin_memcpy(&bits, &v, 4);
@@ -37,6 +45,7 @@ CUTLINE_FN float float_of(unsigned bits) {
     __builtin_memcpy(&v, &bits, 4);
     return v;
 }
+#endif
 
 // By its bits: the loops are compiled without regard for NaN, which lets the compiler use plain minimum and maximum.
 CUTLINE_FN bool is_nan(float v) { return (bits_of(v) & 0x7fffffffu) > 0x7f800000u; }

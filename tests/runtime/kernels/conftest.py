@@ -12,6 +12,8 @@ from cutline.runtime.kernels import _kernels
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import `pictures`
 
+from emulated import Emulator, compile_emulator
+
 
 @pytest.fixture(params=_kernels.isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -20,3 +22,9 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _kernels.set_isa(request.param)
     yield request.param
     _kernels.set_isa(before)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+    """The CUDA kernels on the host."""
+    return Emulator(compile_emulator(tmp_path_factory.mktemp("emulator")))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from draws import as_float, close, empty_tensor, images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pictures import colours, draw_frame, formats, seeds, windows
 
 from cutline.runtime.contract import Image
@@ -14,43 +14,7 @@ from cutline.runtime.errors import ContractError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix, Planes
 from cutline.runtime.kernels import Pre, place, reference, tolerances
 
-DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
 each_isa = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def empty_tensor(image: Image) -> NDArray[np.generic]:
-    return np.zeros(image.shape, np.uint16 if image.dtype == "bfloat16" else image.dtype)
-
-
-def as_float(tensor: NDArray[np.generic], image: Image) -> NDArray[np.float64]:
-    if image.dtype == "bfloat16":
-        return (tensor.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return tensor.astype(np.float64)
-
-
-@st.composite
-def images(draw: st.DrawFn, width: int, height: int) -> Image:
-    level = st.floats(0, 1)
-    return Image(
-        tensor="x",
-        width=width,
-        height=height,
-        layout=draw(st.sampled_from(["NCHW", "NHWC"])),
-        order=draw(st.sampled_from(["RGB", "BGR"])),
-        mean=draw(st.tuples(level, level, level)),
-        std=draw(st.tuples(*[st.floats(0.1, 2)] * 3)),
-        dtype=draw(st.sampled_from(DTYPES)),
-        scale=draw(st.floats(0.005, 0.1)),
-        zero_point=draw(st.integers(-128, 127)),
-    )
-
-
-def close(value: NDArray[np.float64], twin: NDArray[np.float64], image: Image) -> bool:
-    absolute, relative = tolerances.NUMBERS[image.dtype]
-    quantum = image.scale if image.dtype in ("int8", "uint8") else 1.0
-    slack = absolute + tolerances.TONE / (min(image.std) * quantum) + relative * abs(twin)
-    low, high = {"int8": (-128, 127), "uint8": (0, 255)}.get(image.dtype, (-np.inf, np.inf))
-    return bool((abs(value - np.clip(twin, low, high)) <= slack).all())
 
 
 @pytest.mark.usefixtures("isa")

@@ -1,0 +1,173 @@
+// Codes in global memory, 16 bytes at a time where address and pitch allow it, and low-resolution planes enlarged.
+#pragma once
+
+#include "cuda_plan.cuh"
+
+#ifndef KERNEL                             // the grid emulator of the tests has its own
+#define KERNEL(bounds, name, Params) extern "C" __global__ void __launch_bounds__ bounds name(const __grid_constant__ Params p)
+#endif
+#define DEVICE static __device__ __forceinline__
+
+DEVICE int least(int a, int b) { return a < b ? a : b; }
+DEVICE int most(int a, int b) { return a > b ? a : b; }
+DEVICE int thread_of_block() { return (int)(threadIdx.y * blockDim.x + threadIdx.x); }
+
+// ---- codes ---------------------------------------------------------------------------------------------------------
+
+// N neighbouring samples, four to a word, the first in the lowest byte; N is 2 or a multiple of 4.
+template <int N>
+struct Codes {
+    unsigned word[(N + 3) / 4];
+};
+
+template <int N> struct Words;
+template <> struct Words<2> { typedef unsigned short type; };
+template <> struct Words<4> { typedef unsigned type; };
+template <> struct Words<8> { typedef uint2 type; };
+template <> struct Words<16> { typedef uint4 type; };
+
+template <int N>
+DEVICE unsigned code_at(const Codes<N>& codes, int i) { return codes.word[i / 4] >> 8 * (i % 4) & 255u; }
+
+// `n` samples of the row are left; `wide`: `from` is a multiple of N, and the row's padding can be read.
+template <int N>
+DEVICE Codes<N> load_codes(const code_t* from, int n, bool wide) {
+    union { typename Words<N>::type all; Codes<N> codes; } read = {};
+    if (wide)
+        read.all = *(const typename Words<N>::type*)from;
+    else
+        for (int i = 0; i < N; i++)
+            if (i < n) read.codes.word[i / 4] |= (unsigned)from[i] << 8 * (i % 4);
+    return read.codes;
+}
+
+template <int N>
+DEVICE void store_codes(code_t* to, const Codes<N>& codes, int n, bool wide) {
+    if (wide && n >= N) {
+        union { typename Words<N>::type all; Codes<N> codes; } written;
+        written.codes = codes;
+        *(typename Words<N>::type*)to = written.all;
+        return;
+    }
+    for (int i = 0; i < N; i++)
+        if (i < n) to[i] = (code_t)code_at(codes, i);
+}
+
+template <int N>
+DEVICE Codes<N> same_codes(code_t code) {
+    Codes<N> all;
+    for (int i = 0; i < N / 4; i++) all.word[i] = code * 0x01010101u;
+    return all;
+}
+
+template <int N>
+struct Chroma {
+    Codes<N> u, v;
+};
+
+DEVICE ptrdiff_t chroma_place(const Picture& picture, int row, int x) {
+    return (ptrdiff_t)row * picture.chroma_pitch + (picture.interleaved ? 2 * x : x);
+}
+
+template <int N>
+DEVICE Codes<N> load_luma(const Picture& picture, int row, int x, int n) {
+    return load_codes<N>(picture.y + (ptrdiff_t)row * picture.luma_pitch + x, n, picture.wide & WIDE_LUMA);
+}
+
+template <int N>
+DEVICE Chroma<N> load_chroma(const Picture& picture, int row, int x, int n) {
+    const ptrdiff_t place = chroma_place(picture, row, x);
+    const bool wide = picture.wide & WIDE_CHROMA;
+    Chroma<N> chroma;
+    if (!picture.interleaved) {
+        chroma.u = load_codes<N>(picture.u + place, n, wide);
+        chroma.v = load_codes<N>(picture.v + place, n, wide);
+        return chroma;
+    }
+    const Codes<2 * N> both = load_codes<2 * N>(picture.u + place, 2 * n, wide);
+    for (int i = 0; i < (N + 3) / 4; i++) {
+        const unsigned first = both.word[2 * i], second = N > 2 ? both.word[2 * i + 1] : 0;
+        chroma.u.word[i] = __byte_perm(first, second, 0x6420);
+        chroma.v.word[i] = __byte_perm(first, second, 0x7531);
+    }
+    return chroma;
+}
+
+template <int N>
+DEVICE void store_chroma(const Picture& picture, int row, int x, int n, const Chroma<N>& chroma) {
+    const ptrdiff_t place = chroma_place(picture, row, x);
+    const bool wide = picture.wide & WIDE_CHROMA;
+    if (!picture.interleaved) {
+        store_codes<N>(picture.u + place, chroma.u, n, wide);
+        store_codes<N>(picture.v + place, chroma.v, n, wide);
+        return;
+    }
+    Codes<2 * N> both;
+    for (int i = 0; i < (N + 3) / 4; i++) {
+        both.word[2 * i] = __byte_perm(chroma.u.word[i], chroma.v.word[i], 0x5140);
+        if (N > 2) both.word[2 * i + 1] = __byte_perm(chroma.u.word[i], chroma.v.word[i], 0x7362);
+    }
+    store_codes<2 * N>(picture.u + place, both, 2 * n, wide);
+}
+
+// ---- low-resolution planes -----------------------------------------------------------------------------------------
+
+DEVICE float between(float a, float b, float t) { return mix(a, b, t); }
+DEVICE float2 between(float2 a, float2 b, float t) { return make_float2(mix(a.x, b.x, t), mix(a.y, b.y, t)); }
+DEVICE float4 between(float4 a, float4 b, float t) {
+    return make_float4(mix(a.x, b.x, t), mix(a.y, b.y, t), mix(a.z, b.z, t), mix(a.w, b.w, t));
+}
+
+// One output row of a plane enlarged bilinearly, its samples taken from left to right: a column of the plane is mixed
+// once, and kept for the outputs that read it.
+template <class T>
+struct Walk {
+    const T* plane;
+    int upper, lower;                      // where the two rows start
+    float frac;
+    int last, held;
+    T left, right;
+
+    __device__ __forceinline__ T column(int x) const { return between(plane[upper + x], plane[lower + x], frac); }
+
+    __device__ __forceinline__ T at(int index, float across) {
+        if (index != held) {
+            left = index == held + 1 ? right : column(index);
+            right = column(least(index + 1, last));
+            held = index;
+        }
+        return between(left, right, across);
+    }
+};
+
+template <class T>
+DEVICE Walk<T> walk(const T* plane, const Grid& grid, const Axis& down, int row) {
+    const int index = down.index[row], next = least(index + 1, grid.height - 1);
+    Walk<T> found;
+    found.plane = plane;
+    found.upper = index * grid.width;
+    found.lower = next * grid.width;
+    found.frac = down.frac[row];
+    found.last = grid.width - 1;
+    found.held = -2;
+    return found;
+}
+
+// Positions of N neighbouring outputs, the first of them a multiple of N.
+template <int N>
+struct Places {
+    int index[N];
+    float frac[N];
+};
+
+DEVICE Places<4> places4(const Axis& axis, int x) {
+    const int4 index = *(const int4*)(axis.index + x);
+    const float4 frac = *(const float4*)(axis.frac + x);
+    return {{index.x, index.y, index.z, index.w}, {frac.x, frac.y, frac.z, frac.w}};
+}
+
+DEVICE Places<2> places2(const Axis& axis, int x) {
+    const int2 index = *(const int2*)(axis.index + x);
+    const float2 frac = *(const float2*)(axis.frac + x);
+    return {{index.x, index.y}, {frac.x, frac.y}};
+}

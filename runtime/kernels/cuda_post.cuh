@@ -1,0 +1,205 @@
+// cutline_post: frame + low-resolution stages + background -> composite, 4:2:0 in and out, one pass over full-size planes.
+// In    y, u, v or interleaved uv, any pitch; lines, colours, blurred scene and style difference at low resolution
+// Out   the composite in either layout, uint8; alpha uint8[H][W] when asked for
+// Map   a block is a tile of 128 x 16 luma pixels, 128 threads. It asks the low-resolution verdicts first: a tile that is
+//       opaque or transparent throughout is copied, 16 bytes a thread, and never touches the planes that it does not show;
+//       the formula gives the same bytes there. In a mixed tile a thread composes 8 x 2 luma pixels and 4 of each chroma
+//       plane. Chroma takes alpha averaged over the luma pixels that a left-sited sample stands for: (1 2 1)/4 across,
+//       (1 1)/2 down; the pixel left of a thread's own is computed twice rather than exchanged.
+// Cost  reads 1.5 B and writes 1.5 B per pixel (+1.5 for a picture background, +1 for an alpha plane); memory-bound in copied
+//       tiles. Mixed ones take some 60 instructions per luma pixel.
+// Twin  reference_post.py::post; no allocation, no sync: safe under graph capture
+#pragma once
+
+#include "cuda_memory.cuh"
+
+static constexpr int TILE_COLUMNS = 128, TILE_ROWS = 16;
+static constexpr int LUMA = 4, CHROMA = 2;     // samples of a plane's row that a thread composes
+static constexpr int TRANSPARENT_TILE = 2, OPAQUE_TILE = 1, MIXED_TILE = 3;
+
+// ---- which tiles ---------------------------------------------------------------------------------------------------
+
+// The verdicts of all network pixels that the tile reads, the pixel left of it included (chroma reads it).
+DEVICE int judge_tile(const ComposeParams& p, int left, int top) {
+    const int right = least(left + TILE_COLUMNS, p.width), bottom = least(top + TILE_ROWS, p.height);
+    if (right <= p.left || left >= p.right || bottom <= p.top || top >= p.bottom) return TRANSPARENT_TILE;
+    const int first = p.net.luma_x.index[most(left - 1, 0)], upper = p.net.luma_y.index[top];
+    const int columns = least(p.net.luma_x.index[right - 1] + 1, p.net.width - 1) - first + 1;
+    const int rows = least(p.net.luma_y.index[bottom - 1] + 1, p.net.height - 1) - upper + 1;
+    const bool partly = left < p.left || right > p.right || top < p.top || bottom > p.bottom;
+    int verdict = partly ? TRANSPARENT_TILE : 0;
+    for (int cell = thread_of_block(); cell < columns * rows; cell += (int)(blockDim.x * blockDim.y))
+        verdict |= p.verdict[(upper + cell / columns) * p.net.width + first + cell % columns];
+    const int product = __syncthreads_or(verdict & OPAQUE_TILE), scene = __syncthreads_or(verdict & TRANSPARENT_TILE);
+    return (product ? OPAQUE_TILE : 0) | (scene ? TRANSPARENT_TILE : 0);
+}
+
+// Whether a tile of this verdict is more than a copy: where the scene is computed, and where style reaches.
+DEVICE bool composed_tile(const ComposeParams& p, int verdict) {
+    if (verdict == MIXED_TILE) return true;
+    if (verdict == OPAQUE_TILE) return p.styled;
+    if (p.kind == BLUR || (p.kind == TRANSPARENT && p.clean)) return true;
+    return p.styled && (p.kind == ORIGINAL || p.kind == TRANSPARENT);
+}
+
+// ---- copied tiles --------------------------------------------------------------------------------------------------
+
+DEVICE void copy_tile(const ComposeParams& p, const Picture* from, int left, int top, code_t alpha) {
+    const int thread = thread_of_block(), x = left + thread % 8 * 16, y = top + thread / 8;
+    if (x < p.width && y < p.height) {
+        const int n = p.width - x;
+        const Codes<16> luma = from ? load_luma<16>(*from, y, x, n) : same_codes<16>(p.colour[0]);
+        store_codes<16>(p.out.y + (ptrdiff_t)y * p.out.luma_pitch + x, luma, n, p.out.wide & WIDE_LUMA);
+        if (p.alpha) store_codes<16>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, same_codes<16>(alpha), n, p.alpha_wide);
+    }
+    const int cx = x / 2, cy = top / 2 + thread / 8, columns = (p.width + 1) / 2, rows = (p.height + 1) / 2;
+    if (thread >= 64 || cx >= columns || cy >= rows) return;
+    Chroma<8> chroma = {same_codes<8>(p.colour[1]), same_codes<8>(p.colour[2])};
+    if (from) chroma = load_chroma<8>(*from, cy, cx, columns - cx);
+    store_chroma<8>(p.out, cy, cx, columns - cx, chroma);
+}
+
+// ---- mixed tiles ---------------------------------------------------------------------------------------------------
+
+// What one sample is made of. front, behind: product's and scene's colour there; scene: what is to be seen behind.
+template <bool STYLED>
+DEVICE float sample(const ComposeParams& p, float alpha, float pixel, float front, float behind, float scene, float delta,
+                    float on_product, float on_scene) {
+    float value = p.clean ? decontaminated(alpha, pixel, front, behind) : pixel;
+    if (p.kind != ORIGINAL && p.kind != TRANSPARENT) value = composed(alpha, value, scene);
+    return STYLED ? value + delta * composed(alpha, on_product, on_scene) : value;
+}
+
+// Strength of the style on product and scene.
+struct Strengths {
+    float product, scene;
+};
+
+template <bool STYLED>
+DEVICE Strengths strengths_of(const ComposeParams& p) {
+    if (!STYLED) return {0.0f, 0.0f};
+    const float product = p.strengths[0];
+    return {product, p.kind == TRANSPARENT ? product : p.strengths[1]};
+}
+
+// Opacity of LUMA pixels of a row, and before them of the one to their left (at the frame's edge, of the first again).
+DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, float* alpha) {
+    const Places<LUMA> at = places4(p.net.luma_x, x);
+    Walk<float2> line = walk(p.line, p.net, p.net.luma_y, y);
+    const bool inside = y >= p.top && y < p.bottom;
+    alpha[0] = 0.0f;
+    if (x > 0 && inside && x - 1 >= p.left && x - 1 < p.right) {
+        const float2 l = line.at(p.net.luma_x.index[x - 1], p.net.luma_x.frac[x - 1]);
+        alpha[0] = coverage(l.x, l.y, (float)p.frame.y[(ptrdiff_t)y * p.frame.luma_pitch + x - 1]);
+    }
+    for (int i = 0; i < LUMA; i++) {
+        const float2 l = line.at(at.index[i], at.frac[i]);
+        const float opacity = coverage(l.x, l.y, (float)code_at(luma, i));
+        alpha[i + 1] = inside && x + i >= p.left && x + i < p.right ? opacity : 0.0f;
+    }
+    if (x == 0) alpha[0] = alpha[1];
+    for (int i = 1; i < LUMA; i++)
+        if (x + i == p.width) alpha[i + 1] = alpha[i];         // an odd width's last chroma sample reads it
+}
+
+template <bool BLURRED, bool STYLED>
+DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha) {
+    const int n = p.width - x;
+    const Strengths style = strengths_of<STYLED>(p);
+    Codes<LUMA> background = {}, result = {};
+    if (p.kind == PICTURE) background = load_luma<LUMA>(p.background, y, x, n);
+    Walk<float2> tone;
+    Walk<float> blur, delta;
+    Places<LUMA> tone_at, blur_at, delta_at;
+    if (p.clean) tone = walk(p.tone_luma, p.tone, p.tone.luma_y, y), tone_at = places4(p.tone.luma_x, x);
+    if (BLURRED) blur = walk(p.blur_luma, p.blur, p.blur.luma_y, y), blur_at = places4(p.blur.luma_x, x);
+    if (STYLED) delta = walk(p.style_luma, p.net, p.net.luma_y, y), delta_at = places4(p.net.luma_x, x);
+    for (int i = 0; i < LUMA; i++) {
+        const float2 colours = p.clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float2(0.0f, 0.0f);
+        float scene = (float)(p.kind == PICTURE ? code_at(background, i) : p.colour[0]);
+        if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
+        const float difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : 0.0f;
+        const float value = sample<STYLED>(p, alpha[i], (float)code_at(luma, i), colours.x, colours.y, scene, difference,
+                                   style.product, style.scene);
+        result.word[i / 4] |= (unsigned)store_code(value) << 8 * (i % 4);
+    }
+    store_codes<LUMA>(p.out.y + (ptrdiff_t)y * p.out.luma_pitch + x, result, n, p.out.wide & WIDE_LUMA);
+}
+
+DEVICE void store_alpha(const ComposeParams& p, int x, int y, const float* alpha) {
+    Codes<LUMA> codes = {};
+    for (int i = 0; i < LUMA; i++) codes.word[i / 4] |= (unsigned)store_code(alpha[i] * 255.0f) << 8 * (i % 4);
+    store_codes<LUMA>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, codes, p.width - x, p.alpha_wide);
+}
+
+template <bool BLURRED, bool STYLED>
+DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* alpha) {
+    const int n = (p.width + 1) / 2 - x;
+    const Strengths style = strengths_of<STYLED>(p);
+    const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x, n);
+    Chroma<CHROMA> background = {}, result = {};
+    if (p.kind == PICTURE) background = load_chroma<CHROMA>(p.background, y, x, n);
+    Walk<float4> tone;
+    Walk<float2> blur, delta;
+    Places<CHROMA> tone_at, blur_at, delta_at;
+    if (p.clean) tone = walk(p.tone_chroma, p.tone, p.tone.chroma_y, y), tone_at = places2(p.tone.chroma_x, x);
+    if (BLURRED) blur = walk(p.blur_chroma, p.blur, p.blur.chroma_y, y), blur_at = places2(p.blur.chroma_x, x);
+    if (STYLED) delta = walk(p.style_chroma, p.net, p.net.chroma_y, y), delta_at = places2(p.net.chroma_x, x);
+    for (int i = 0; i < CHROMA; i++) {
+        const float4 colours = p.clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        float2 scene = make_float2((float)(p.kind == PICTURE ? code_at(background.u, i) : p.colour[1]),
+                                   (float)(p.kind == PICTURE ? code_at(background.v, i) : p.colour[2]));
+        if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
+        const float2 difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : make_float2(0.0f, 0.0f);
+        const float u = sample<STYLED>(p, alpha[i], (float)code_at(pixel.u, i), colours.x, colours.z, scene.x, difference.x,
+                               style.product, style.scene);
+        const float v = sample<STYLED>(p, alpha[i], (float)code_at(pixel.v, i), colours.y, colours.w, scene.y, difference.y,
+                               style.product, style.scene);
+        result.u.word[0] |= (unsigned)store_code(u) << 8 * i;
+        result.v.word[0] |= (unsigned)store_code(v) << 8 * i;
+    }
+    store_chroma<CHROMA>(p.out, y, x, n, result);
+}
+
+template <bool BLURRED, bool STYLED>
+DEVICE void compose_pair(const ComposeParams& p, int x, int y) {
+    float both[LUMA + 1] = {};
+    for (int r = 0; r < 2; r++) {
+        if (y + r >= p.height) {                   // an odd height's last row counts twice
+            for (int i = 0; i <= LUMA; i++) both[i] *= 2.0f;
+            break;
+        }
+        const Codes<LUMA> luma = load_luma<LUMA>(p.frame, y + r, x, p.width - x);
+        float alpha[LUMA + 1];
+        cover(p, x, y + r, luma, alpha);
+        if (p.alpha) store_alpha(p, x, y + r, alpha + 1);
+        compose_luma<BLURRED, STYLED>(p, x, y + r, luma, alpha + 1);
+        for (int i = 0; i <= LUMA; i++) both[i] += alpha[i];
+    }
+    float chroma[CHROMA];
+    for (int i = 0; i < CHROMA; i++) chroma[i] = 0.125f * (both[2 * i] + both[2 * i + 2]) + 0.25f * both[2 * i + 1];
+    compose_chroma<BLURRED, STYLED>(p, x / 2, y / 2, chroma);
+}
+
+template <bool BLURRED, bool STYLED>
+DEVICE void compose_tile(const ComposeParams& p, int left, int top) {
+    const int x = left + (int)threadIdx.x * LUMA;
+    if (x >= p.width) return;
+#pragma unroll 1                           // few registers matter more: most tiles are copied
+    for (int y = top + 2 * (int)threadIdx.y; y < least(top + TILE_ROWS, p.height); y += 2 * (int)blockDim.y)
+        compose_pair<BLURRED, STYLED>(p, x, y);
+}
+
+template <bool BLURRED, bool STYLED>
+DEVICE void post(const ComposeParams& p) {
+    const int left = (int)blockIdx.x * TILE_COLUMNS, top = (int)blockIdx.y * TILE_ROWS;
+    const int verdict = p.line ? judge_tile(p, left, top) : OPAQUE_TILE;   // no lines: the frame itself is wanted
+    if (p.line && composed_tile(p, verdict)) return compose_tile<BLURRED, STYLED>(p, left, top);
+    if (verdict == OPAQUE_TILE) return copy_tile(p, &p.frame, left, top, 255);
+    copy_tile(p, p.kind == COLOUR ? nullptr : p.kind == PICTURE ? &p.background : &p.frame, left, top, 0);
+}
+
+KERNEL((128, 6), cutline_post, ComposeParams) { post<false, false>(p); }
+KERNEL((128, 6), cutline_post_blur, ComposeParams) { post<true, false>(p); }
+KERNEL((128, 6), cutline_post_style, ComposeParams) { post<false, true>(p); }
+KERNEL((128, 6), cutline_post_blur_style, ComposeParams) { post<true, true>(p); }

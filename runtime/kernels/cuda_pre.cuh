@@ -1,0 +1,173 @@
+// cutline_pre: YUV 4:2:0 frame -> the network's tensor and its guide, cropped, resized, coloured, normalised, in one pass.
+// In    y, u, v or interleaved uv, any pitch
+// Out   tensor 3 x h x w (either layout, any Number), guide uint8[3][h][w] = Y, Cb, Cr at the network's size
+// Map   a block makes 32 x 8 outputs. Down: a thread filters 16 neighbouring source bytes for one output row, four rows to
+//       a dp4a, into shared memory as Q7. Across: a thread makes one output of each plane out of that band. Bands of any
+//       length go through the same shared memory in chunks of 288 bytes, which is more than a tile needs up to a step of 7.
+// Cost  reads 1.5 B per source pixel once from memory (1.3 times from L2: tiles overlap), writes 3 x sizeof(Number) + 3 B
+//       per output: memory-bound
+// Same  integers as the CPU's loops for up to 16 taps down: the guide is the same to the bit
+// Twin  reference.py::pre; no allocation, no sync: safe under graph capture
+#pragma once
+
+#include "cuda_memory.cuh"
+
+static constexpr int PRE_ROWS = 8, PRE_COLUMNS = 32;
+static constexpr int CHUNK = 288;          // bytes of a luma band; as many again for chroma
+
+// Bytes begin .. end - 1 of a row are what a tile's outputs read.
+struct Stretch {
+    int begin, end, row_bytes;
+};
+
+DEVICE Stretch stretch(const Resize& r, int first_output, int last_output, int row_bytes, int step) {
+    const int begin = r.first_x[first_output] * step / 16 * 16;
+    return {begin, least((r.first_x[last_output] + r.taps_x) * step, row_bytes), row_bytes};
+}
+
+// Byte columns out of four rows: word j holds byte j of rows a, b, c, d.
+DEVICE void turned(unsigned a, unsigned b, unsigned c, unsigned d, unsigned* column) {
+    const unsigned ab = __byte_perm(a, b, 0x5140), cd = __byte_perm(c, d, 0x5140);
+    const unsigned ab_high = __byte_perm(a, b, 0x7362), cd_high = __byte_perm(c, d, 0x7362);
+    column[0] = __byte_perm(ab, cd, 0x5410);
+    column[1] = __byte_perm(ab, cd, 0x7632);
+    column[2] = __byte_perm(ab_high, cd_high, 0x5410);
+    column[3] = __byte_perm(ab_high, cd_high, 0x7632);
+}
+
+// 16 vertically filtered bytes of output row `row`, Q7.
+template <bool FINE>
+DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, int n, bool wide,
+                        unsigned short* band) {
+    const unsigned* weight = r.weight_y + (ptrdiff_t)row * r.words_y * (FINE ? 2 : 1);
+    const int first = r.first_y[row];
+    unsigned low[16] = {}, high[16] = {};
+    for (int word = 0; word < r.words_y; word++) {
+        Codes<16> line[4];
+        for (int i = 0; i < 4; i++) {
+            const int source = least(first + 4 * word + i, r.last_row);
+            line[i] = load_codes<16>(plane + (ptrdiff_t)source * pitch + byte, n, wide);
+        }
+        const unsigned taps = weight[word], taps_high = FINE ? weight[r.words_y + word] : 0;
+        for (int i = 0; i < 4; i++) {
+            unsigned column[4];
+            turned(line[0].word[i], line[1].word[i], line[2].word[i], line[3].word[i], column);
+            for (int j = 0; j < 4; j++) {
+                low[4 * i + j] = __dp4a(column[j], taps, low[4 * i + j]);
+                if (FINE) high[4 * i + j] = __dp4a(column[j], taps_high, high[4 * i + j]);
+            }
+        }
+    }
+    unsigned pair[8];
+    for (int i = 0; i < 8; i++) {
+        unsigned two[2];
+        for (int j = 0; j < 2; j++) {
+            const int k = 2 * i + j;
+            two[j] = FINE ? ((high[k] << 8) + low[k] + 256) >> 9 : low[k];
+        }
+        pair[i] = two[0] | two[1] << 16;
+    }
+    ((uint4*)band)[0] = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+    ((uint4*)band)[1] = make_uint4(pair[4], pair[5], pair[6], pair[7]);
+}
+
+DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, int n, bool wide,
+                        unsigned short* band) {
+    if (r.fine)
+        filter_down<true>(r, row, plane, pitch, byte, n, wide, band);
+    else
+        filter_down<false>(r, row, plane, pitch, byte, n, wide, band);
+}
+
+// What the bytes from .. from + length - 1 of a band add to output x; its samples are `step` bytes apart.
+DEVICE int filter_across(const Resize& r, int x, int outputs, const unsigned short* band, int from, int length, int step) {
+    const int first = r.first_x[x], begin = most(from / step - first, 0);
+    const int end = least((from + length) / step - first, r.taps_x);
+    int sum = 0;
+    for (int k = begin; k < end; k++) sum += band[(first + k) * step - from] * r.weight_x[k * outputs + x];
+    return sum;
+}
+
+DEVICE float as_q8(int sum) { return (float)((sum + (1 << 12)) >> 13); }
+
+template <class T>
+DEVICE void store_three(const PreParams& p, int x, int y, T r, T g, T b) {
+    T* tensor = (T*)p.tensor;
+    const ptrdiff_t plane = (ptrdiff_t)p.width * p.height, pixel = (ptrdiff_t)y * p.width + x;
+    const ptrdiff_t step = p.channels_first ? plane : 1;
+    if (!p.channels_first) tensor += 3 * pixel;
+    else tensor += pixel;
+    tensor[0] = p.reversed ? b : r;
+    tensor[step] = g;
+    tensor[2 * step] = p.reversed ? r : b;
+}
+
+DEVICE void store_tensor(const PreParams& p, int x, int y, Rgb c) {
+    const float r = c.r * p.gain[0] + p.offset[0], g = c.g * p.gain[1] + p.offset[1], b = c.b * p.gain[2] + p.offset[2];
+    switch (p.number) {
+        case FLOAT32: return store_three<float>(p, x, y, r, g, b);
+        case FLOAT16: return store_three<unsigned short>(p, x, y, to_half(r), to_half(g), to_half(b));
+        case BFLOAT16: return store_three<unsigned short>(p, x, y, to_bfloat16(r), to_bfloat16(g), to_bfloat16(b));
+        case INT8:
+            return store_three<signed char>(p, x, y, (signed char)to_integer(r, -128.0f, 127.0f),
+                                            (signed char)to_integer(g, -128.0f, 127.0f),
+                                            (signed char)to_integer(b, -128.0f, 127.0f));
+        default:
+            return store_three<code_t>(p, x, y, (code_t)to_integer(r, 0.0f, 255.0f), (code_t)to_integer(g, 0.0f, 255.0f),
+                                       (code_t)to_integer(b, 0.0f, 255.0f));
+    }
+}
+
+DEVICE void store_output(const PreParams& p, int x, int y, const int* sum) {
+    const float q8[3] = {as_q8(sum[0]), as_q8(sum[1]), as_q8(sum[2])};
+    const ptrdiff_t plane = (ptrdiff_t)p.width * p.height, pixel = (ptrdiff_t)y * p.width + x;
+    const float unit = 1.0f / 256.0f;
+    if (p.guide)
+        for (int c = 0; c < 3; c++) p.guide[c * plane + pixel] = (code_t)(((int)q8[c] + 128) >> 8);
+    if (p.tensor) store_tensor(p, x, y, to_rgb(p.matrix, {q8[0] * unit, q8[1] * unit, q8[2] * unit}));
+}
+
+KERNEL((PRE_COLUMNS * PRE_ROWS), cutline_pre, PreParams) {
+    __shared__ __align__(16) unsigned short band[PRE_ROWS][2 * CHUNK];
+    const int left = (int)blockIdx.x * PRE_COLUMNS, top = (int)blockIdx.y * PRE_ROWS;
+    const int x = left + (int)threadIdx.x, y = top + (int)threadIdx.y, step = p.frame.interleaved ? 2 : 1;
+    const int right = least(left + PRE_COLUMNS, p.width) - 1, rows = least(PRE_ROWS, p.height - top);
+    const int planes = 3 - step, chroma_chunk = CHUNK / planes;       // of chroma: one of pairs, or two
+    const Stretch luma = stretch(p.luma, left, right, p.frame_width, 1);
+    const Stretch chroma = stretch(p.chroma, left, right, (p.frame_width + 1) / 2 * step, step);
+    int sum[3] = {0, 0, 0};
+    int luma_from = luma.begin, chroma_from = chroma.begin;
+    while (luma_from < luma.end || chroma_from < chroma.end) {
+        const int luma_groups = most(least(luma.end - luma_from, CHUNK) + 15, 0) / 16;
+        const int chroma_groups = most(least(chroma.end - chroma_from, chroma_chunk) + 15, 0) / 16;
+        const int groups = luma_groups + planes * chroma_groups;
+        for (int task = thread_of_block(); task < groups * rows; task += PRE_COLUMNS * PRE_ROWS) {
+            const int row = task / groups;
+            int group = task - row * groups;
+            if (group < luma_groups) {
+                const int byte = luma_from + 16 * group;
+                filter_down(p.luma, top + row, p.frame.y, p.frame.luma_pitch, byte, luma.row_bytes - byte,
+                            p.frame.wide & WIDE_LUMA, band[row] + 16 * group);
+                continue;
+            }
+            group -= luma_groups;
+            const bool second = group >= chroma_groups;
+            if (second) group -= chroma_groups;
+            const int byte = chroma_from + 16 * group;
+            filter_down(p.chroma, top + row, second ? p.frame.v : p.frame.u, p.frame.chroma_pitch, byte,
+                        chroma.row_bytes - byte, p.frame.wide & WIDE_CHROMA,
+                        band[row] + CHUNK + (second ? chroma_chunk : 0) + 16 * group);
+        }
+        __syncthreads();
+        if (x < p.width && y < p.height) {
+            const unsigned short *u = band[threadIdx.y] + CHUNK, *v = u + (step == 2 ? 1 : chroma_chunk);
+            sum[0] += filter_across(p.luma, x, p.width, band[threadIdx.y], luma_from, 16 * luma_groups, 1);
+            sum[1] += filter_across(p.chroma, x, p.width, u, chroma_from, 16 * chroma_groups, step);
+            sum[2] += filter_across(p.chroma, x, p.width, v, chroma_from, 16 * chroma_groups, step);
+        }
+        __syncthreads();
+        luma_from += CHUNK;
+        chroma_from += chroma_chunk;
+    }
+    if (x < p.width && y < p.height) store_output(p, x, y, sum);
+}
