@@ -136,9 +136,9 @@ class Pipeline:
         taken = 0
         while (done := self._done.get()) is not None:
             stamps = self._passages[done.index].stamps
-            stamps.delivered, began_core = time.monotonic_ns(), time.thread_time_ns()
+            stamps.delivered, stamps.call_clock = time.monotonic_ns(), time.thread_time_ns()
             yield self._frame(done)
-            stamps.released, stamps.caller_core = time.monotonic_ns(), time.thread_time_ns() - began_core
+            stamps.released, stamps.caller_core = time.monotonic_ns(), time.thread_time_ns() - stamps.call_clock
             self.telemetry.add(stamps)
             self._release(done)
             taken += 1
@@ -191,10 +191,10 @@ class Pipeline:
                 continue
             passage = self._passages[slot.index]
             stamps = passage.stamps
-            stamps.taken, began_core = time.monotonic_ns(), time.thread_time_ns()
+            stamps.taken, stamps.feed_clock = time.monotonic_ns(), time.thread_time_ns()
             self._pool.move(slot, SlotState.RUNNING)
             self._path.start(slot, passage.time, first=passage.first)
-            stamps.prepared, stamps.pre_core = time.monotonic_ns(), time.thread_time_ns() - began_core
+            stamps.prepared, stamps.pre_core = time.monotonic_ns(), time.thread_time_ns() - stamps.feed_clock
             self._running.put(slot)
 
     def _make_room(self, frames: int) -> None:
@@ -254,9 +254,9 @@ class Pipeline:
             self._path.wait(slot)
             if self._closed_loop is None:
                 self._make_room(1)
-            stamps.inferred, began_core = time.monotonic_ns(), time.thread_time_ns()
+            stamps.inferred, stamps.finish_clock = time.monotonic_ns(), time.thread_time_ns()
             self._path.finish(slot, passage.time, first=passage.first)
-            stamps.composed, stamps.post_core = time.monotonic_ns(), time.thread_time_ns() - began_core
+            stamps.composed, stamps.post_core = time.monotonic_ns(), time.thread_time_ns() - stamps.finish_clock
             if self._plate is not None:
                 self._plate.adapt(slot.arrays["guide"], slot.arrays["matte"], passage.time)
             self._deliver(slot)

@@ -16,7 +16,11 @@ KEPT: Final = 65536  # frames remembered: 36 minutes at 30 fps, 7 MiB
 
 @dataclass(slots=True)
 class FrameStamps:
-    """One frame's way: time.monotonic_ns() at each step, 0 where it has not been; processor time where it says core."""
+    """One frame's way: time.monotonic_ns() at each step, 0 where it has not been.
+
+    core: ns of processor time spent on it. clock: time.thread_time_ns() of the thread when it began with it; the
+    difference between two frames, less what was spent on the first, is the thread's own.
+    """
 
     index: int = 0  # in the stream
     decode_began: int = 0  # the decoder was asked for it
@@ -26,13 +30,16 @@ class FrameStamps:
     filled: int = 0  # it lay in its slot
     taken: int = 0  # by pre
     prepared: int = 0  # and handed to the network
-    pre_core: int = 0  # ns
+    feed_clock: int = 0  # at `taken`
+    pre_core: int = 0
     inferred: int = 0
     composed: int = 0
-    post_core: int = 0  # ns
+    finish_clock: int = 0  # at `inferred`
+    post_core: int = 0
     delivered: int = 0  # to the caller; 0 for a frame that was replaced by a newer one
     released: int = 0  # by the caller
-    caller_core: int = 0  # ns
+    call_clock: int = 0  # at `delivered`
+    caller_core: int = 0
 
 
 _TYPE: Final = np.dtype([(field.name, np.int64) for field in fields(FrameStamps)])
@@ -69,7 +76,8 @@ class Telemetry:
         """Remember one frame, forgetting the oldest when full."""
         row = (
             s.index, s.decode_began, s.decode_ended, s.decode_core, s.available, s.filled, s.taken, s.prepared,
-            s.pre_core, s.inferred, s.composed, s.post_core, s.delivered, s.released, s.caller_core,
+            s.feed_clock, s.pre_core, s.inferred, s.composed, s.finish_clock, s.post_core, s.delivered, s.released,
+            s.call_clock, s.caller_core,
         )  # fmt: skip
         with self._lock:
             self._ring[self.count % KEPT] = row
