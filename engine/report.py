@@ -17,6 +17,7 @@ from cutline.engine.candidates import Candidate
 from cutline.engine.charts import Bar, bars, strip
 from cutline.engine.choose import Choice
 from cutline.engine.evidence import Evidence
+from cutline.engine.page import page, table
 from cutline.engine.pictures import tensor_to_picture
 from cutline.engine.proof import Accuracy, Proof
 from cutline.engine.quantised import Int8
@@ -53,9 +54,9 @@ class ReportData:
 
 def render(data: ReportData) -> str:
     """The whole page."""
-    title = f"{escape(data.name)} {data.version}"
+    title = f"{data.name} {data.version}"
     body = [
-        f"<h1>{title}</h1>",
+        f"<h1>{escape(title)}</h1>",
         f'<p class="lead">Built {escape(data.created)}. Licence of the model: {escape(data.licence)}. '
         f"Budget: alpha MAD {data.budget:g}.</p>",
         _decisions(data),
@@ -67,24 +68,13 @@ def render(data: ReportData) -> str:
         _layers(data),
         _calibration(data),
     ]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: build report</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-        f"<body><main>{''.join(body)}</main></body></html>"
-    )
+    return page(f"{title}: build report", body, STYLE)
 
 
 def _decisions(data: ReportData) -> str:
     if not data.choice.notes:
         return ""
     return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in data.choice.notes) + "</ul>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already."""
-    top = "".join(f"<th>{escape(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _targets(targets: Sequence[Target]) -> str:
@@ -95,7 +85,7 @@ def _targets(targets: Sequence[Target]) -> str:
         )
         library = escape(str(t.facts.get("library", "")))
         rows.append([escape(t.kind), escape(t.device or "any CPU"), _chip(t.precision), library, proven])
-    return "<h2>Engines</h2>" + _table(["target", "device", "precision", "library", "proof"], rows)
+    return "<h2>Engines</h2>" + table(["target", "device", "precision", "library", "proof"], rows)
 
 
 def _chip(precision: str) -> str:
@@ -121,7 +111,7 @@ def _errors(data: ReportData) -> str:
     head = ["graph", "computed as", "alpha MAD", "edge MAD", "worst frame", "largest", "IoU", "repeats", "gate"]
     count = len(data.evidence.held_out.frames)
     note = f"<p>Mattes against those of the original in FP32, over {count} {words}. Alpha runs from 0 to 1.</p>"
-    return "<h2>Accuracy</h2>" + note + _table(head, rows)
+    return "<h2>Accuracy</h2>" + note + table(head, rows)
 
 
 def _figures(a: Accuracy) -> list[str]:
@@ -267,14 +257,14 @@ def _layer_table(candidate: Candidate) -> str:
     others = [(n, r) for n, r in candidate.reasons.items() if n not in candidate.layers]
     rows += [[f"<code>{escape(n)}</code>", "", escape(reason)] for n, reason in others]
     picture = strip(cells, title=f"Precision of each layer of the {candidate.precision} graph")
-    table = _table(["layer", "precision", "why"], rows)
+    reasons = table(["layer", "precision", "why"], rows)
     count = f"{len(cells)} layers with weights"
     variant = f" for {escape(candidate.variant)}" if candidate.variant else ""
-    return f"{_chip(candidate.precision)}{variant} {picture}<details><summary>{count}</summary>{table}</details>"
+    return f"{_chip(candidate.precision)}{variant} {picture}<details><summary>{count}</summary>{reasons}</details>"
 
 
 def _calibration(data: ReportData) -> str:
     if data.calibration is None:
         return "<h2>Calibration</h2><p>None: no INT8 graph was asked for, or no footage was given.</p>"
     rows = [[escape(str(k)), escape(str(v))] for k, v in data.calibration.items()]
-    return "<h2>Calibration</h2>" + _table(["what", "value"], rows)
+    return "<h2>Calibration</h2>" + table(["what", "value"], rows)

@@ -1,0 +1,187 @@
+"""report.html of `cutline bench`: figures, distributions, stages, one second of frames, scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from cutline.benchmarks.axes import category_axis, linear_axis, nines_axis, span_axis
+from cutline.benchmarks.plot import Line, Mark, Part, legend, line_chart, stacked_bar
+from cutline.benchmarks.report_style import STYLE
+from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows, number
+from cutline.benchmarks.schema import STAGES, Curve, Document, Scenario, Stage
+from cutline.benchmarks.timeline import timeline
+from cutline.engine.page import page, table
+
+__all__ = ["report"]
+
+_CDFS = {
+    "latency": "available to composite", "sink": "available to sink done", "compute": "compute",
+}  # fmt: skip
+_CURVES = {"fps": "frames per second, all streams", "per_stream": "frames per second of a stream", "p99": "p99, ms"}
+_OVER = {"streams": "streams", "size": "frame size", "cores": "cores", "batch": "samples of a query"}
+
+
+def report(document: Document) -> str:
+    """The whole page. Figures that were not measured have no section."""
+    title = f"{document.model.name} {document.model.version} on {document.machine.cpu}"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        _lead(document),
+        _warnings(_said(document)),
+        "<h2>Figures</h2>" + _figures(document),
+        _distributions(document.scenarios),
+        _stages(document.scenarios),
+        _timelines(document.scenarios),
+        _scaling(document.scaling),
+        "<h2>Setting</h2>" + table(["what", "value"], machine_rows(document)),
+    ]
+    return page(f"{title}: benchmark", body, STYLE)
+
+
+def _lead(document: Document) -> str:
+    command = " ".join(["cutline", "bench", *document.command])
+    commit = f" at commit {escape(document.commit)}" if document.commit else ""
+    return (
+        f'<p class="lead"><code>{escape(command)}</code><br>{escape(document.created)}{commit}, '
+        f"{document.seconds:.0f} s, {escape(document.input.name)} at {document.input.width}×{document.input.height}, "
+        f"{document.machine.cores} cores.</p>"
+    )
+
+
+def _said(document: Document) -> list[str]:
+    """The run's own warnings."""
+    interrupted = [] if document.complete else ["interrupted: what was measured until then is here"]
+    return [*interrupted, *document.warnings]
+
+
+def _warnings(texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="warn">{items}</ul>' if items else ""
+
+
+def _figures(document: Document) -> str:
+    note = (
+        "<p>Bounds hold the true value with 95 % confidence unless another is given. CV is the variation between "
+        "repeats. A figure in red may be noise; why stands beside it.</p>"
+    )
+    head = ["figure", "value", "bounds", "n", "CV", "warnings"]
+    return note + table(head, [row for scenario in document.scenarios for row in figure_rows(scenario)])
+
+
+def _distributions(scenarios: Sequence[Scenario]) -> str:
+    """One chart for each kind of scenario: within it, everything that was measured on the same terms."""
+    charts = []
+    for kind in dict.fromkeys(s.kind for s in scenarios):
+        chart = _distribution([s for s in scenarios if s.kind == kind], kind)
+        if chart:
+            charts.append(chart)
+    if not charts:
+        return ""
+    note = (
+        "<p>The share of frames that were no slower than so many milliseconds. Every nine has the same height, so "
+        "that the slowest frames can be seen; a line ends where its samples do.</p>"
+    )
+    return f'<h2>Latency</h2>{note}<div class="two">{"".join(charts)}</div>'
+
+
+def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
+    found = [(s, name, cdf) for s in scenarios for name, cdf in s.cdfs.items() if cdf.unit == "ms" and cdf.n > 0]
+    if not found:
+        return ""
+    several = len({s.label for s, *_ in found}) > 1
+    lines = [
+        Line(
+            label=", ".join(p for p in (s.label.partition(", ")[2] if several else "", _CDFS.get(name, name)) if p),
+            points=[(value, min(share, 1 - 1 / cdf.n)) for value, share in zip(cdf.values, cdf.shares, strict=True)],
+        )
+        for s, name, cdf in found
+    ]
+    periods = sorted({1000 / s.pace_fps for s in scenarios if s.pace_fps})
+    marks = [Mark(period, f"one period, {number(period)} ms") for period in periods]
+    values = [value for line in lines for value, _ in line.points]
+    x, y = span_axis([*values, *periods], "ms"), nines_axis(max(cdf.n for *_, cdf in found), "share of frames")
+    chart = line_chart(lines, x, y, title=f"Latency, {kind}", marks=marks)
+    return f"<figure><h3>{escape(kind)}</h3>{chart}{legend([line.label for line in lines])}</figure>"
+
+
+def _stages(scenarios: Sequence[Scenario]) -> str:
+    shown = [s for s in scenarios if s.stages]
+    if not shown:
+        return ""
+    note = (
+        "<p>Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was "
+        "done with it. Bars share one scale. Decoding runs before that, in a process of its own, and is in the table "
+        "alone. Core time is what a stage takes from the processor, wall time what a frame waits for it.</p>"
+    )
+    top = max(sum(part.value for part in _parts(s.stages)) for s in shown)
+    parts = [_stage_table(s, top) for s in shown]
+    items = "".join(
+        f'<li><svg viewBox="0 0 10 10" class="swatch"><rect width="10" height="10" class="{name}"/></svg>{name}</li>'
+        for name in STAGES[1:]
+    )
+    return f'<h2>Stages</h2>{note}<ul class="legend">{items}</ul>{"".join(parts)}'
+
+
+def _parts(stages: Sequence[Stage]) -> list[Part]:
+    return [Part(name=s.name, value=s.mean_ms, kind=s.name) for s in stages if s.name != "decode"]
+
+
+def _stage_table(scenario: Scenario, top: float) -> str:
+    rows = [
+        [
+            stage.name,
+            *bounded(stage.wall_ms),
+            f"{stage.mean_ms:.2f}",
+            "" if stage.share is None else f"{stage.share:.1%}",
+            "" if stage.core_ms is None else f"{stage.core_ms:.2f}",
+            "" if stage.bytes is None else f"{stage.bytes / 2**20:.2f}",
+        ]
+        for stage in scenario.stages
+    ]
+    bar = stacked_bar(_parts(scenario.stages), top=top, title=f"Stages, {scenario.label}")
+    head = ["stage", "median", "bounds", "mean ms", "share", "core-ms", "MiB moved"]
+    return f"<h3>{escape(scenario.label)}</h3>{bar}{table(head, rows)}"
+
+
+def _timelines(scenarios: Sequence[Scenario]) -> str:
+    shown = [s for s in scenarios if s.trace]
+    if not shown:
+        return ""
+    note = (
+        "<p>Milliseconds. Each stage has a row, and more where it holds several frames at once; neighbouring frames "
+        "have two shades. The strokes above are when frames were available, or due; a frame with a red edge was "
+        "replaced by a newer one before the sink took it.</p>"
+    )
+    parts = [f"<h3>{escape(s.label)}</h3>{timeline(s.trace, title=f'One second of frames, {s.label}')}" for s in shown]
+    return f"<h2>One second of frames</h2>{note}{''.join(parts)}"
+
+
+def _scaling(curves: Sequence[Curve]) -> str:
+    parts = []
+    for over in dict.fromkeys(c.over for c in curves):
+        mine = [c for c in curves if c.over == over]
+        parts.append(_warnings(text for c in mine for text in c.warnings))
+        charts = "".join(_curve(mine, over, figure) for figure in _CURVES)
+        parts.append(f'<div class="two">{charts}</div>')
+    return f"<h2>Scaling</h2>{''.join(parts)}" if parts else ""
+
+
+def _curve(curves: Sequence[Curve], over: str, figure: str) -> str:
+    """One figure of all precisions against what grows."""
+    places = {p.label: p.x for c in curves for p in c.points}
+    labels = sorted(places, key=lambda label: places[label])
+    lines = []
+    for curve in curves:
+        seen = [(float(labels.index(p.label)), p.figures[figure]) for p in curve.points if figure in p.figures]
+        if seen:
+            bounds = [(x, f.low, f.high) for x, f in seen if f.low is not None and f.high is not None]
+            points = [(x, f.value) for x, f in seen]
+            lines.append(Line(label=curve.precision, points=points, bounds=bounds, dots=True))
+    if not lines:
+        return ""
+    tops = [y for line in lines for y in (*(p[1] for p in line.points), *(b[2] for b in line.bounds))]
+    x, y = category_axis(labels, _OVER[over]), linear_axis(tops, "ms" if figure == "p99" else "fps")
+    title = f"{_CURVES[figure]}, by {_OVER[over]}"
+    chart = line_chart(lines, x, y, title=title)
+    return f"<figure><h3>{escape(title)}</h3>{chart}{legend([line.label for line in lines])}</figure>"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from bench_example import example
+
+from cutline.benchmarks.schema import FrameRecord, Span
+from cutline.benchmarks.timeline import HEAD, LABEL, LANE, MOST, WIDTH, timeline
+
+
+def record(index: int, *spans: tuple[str, float, float], dropped: bool = False) -> FrameRecord:
+    found = tuple(Span(stage=s, start_ms=a, end_ms=b) for s, a, b in spans)
+    return FrameRecord(stream=0, index=index, available_ms=found[0].start_ms, spans=found, dropped=dropped)
+
+
+def boxes(text: str, kind: str) -> list[tuple[float, float, float]]:
+    """x, y and width of every span drawn with exactly these classes."""
+    drawn = ET.fromstring(text)
+    ways = [e.get("d", "") for e in drawn.iter("path") if e.get("class") == kind]
+    found = [re.fullmatch(r"M([\d.]+) ([\d.]+)h([\d.]+)v\d+h-[\d.]+", part) for w in ways for part in w.split("z")[:-1]]
+    assert all(found)
+    return [(float(m[1]), float(m[2]), float(m[3])) for m in found if m]
+
+
+def draw(*records: FrameRecord) -> str:
+    return timeline(records, title="one & all")
+
+
+def scale() -> float:
+    return (WIDTH - LABEL - 4) / 250
+
+
+def test_a_span_is_as_long_as_it_took() -> None:
+    ((x, y, width),) = boxes(draw(record(0, ("network", 100.0, 150.0))), "stage network")
+    assert abs(x - (LABEL + 100 * scale())) < 0.1
+    assert abs(width - 50 * scale()) < 0.1
+    assert y == HEAD
+
+
+def test_a_span_over_the_end_of_a_row_goes_on_in_the_next() -> None:
+    first, second = boxes(draw(record(0, ("network", 240.0, 260.0))), "stage network")
+    assert abs(first[2] - 10 * scale()) < 0.2
+    assert abs(second[2] - 10 * scale()) < 0.2
+    assert second[0] == LABEL
+    assert second[1] > first[1]
+
+
+def test_frames_at_once_in_a_stage_lie_below_each_other_in_two_shades() -> None:
+    text = draw(record(0, ("network", 0.0, 20.0)), record(1, ("network", 10.0, 30.0)))
+    ((_, upper, _),) = boxes(text, "stage network")
+    ((_, lower, _),) = boxes(text, "stage network odd")
+    assert lower == upper + LANE
+
+
+def test_a_frame_that_was_dropped_has_an_edge() -> None:
+    assert boxes(draw(record(2, ("pre", 0.0, 5.0), dropped=True)), "stage pre lost")
+
+
+def test_what_lies_outside_the_second_is_cut_off() -> None:
+    text = draw(
+        record(0, ("decode", -9.0, -1.0)), record(1, ("decode", -5.0, 5.0)), record(2, ("decode", 998.0, 1200.0))
+    )
+    found = boxes(text, "stage decode") + boxes(text, "stage decode odd")
+    assert len(found) == 2
+    assert all(x >= LABEL and x + width <= WIDTH for x, _, width in found)
+
+
+def test_very_many_frames_at_once_stay_in_a_bounded_height() -> None:
+    text = draw(*[record(2 * i, ("wait", 0.0, 50.0)) for i in range(40)])
+    assert len({y for _, y, _ in boxes(text, "stage wait")}) == MOST
+
+
+def test_the_example_is_whole() -> None:
+    trace: Sequence[FrameRecord] = next(s.trace for s in example().scenarios if s.trace)
+    text = timeline(trace, title="t")
+    assert text.count("stage network") >= 8  # both shades in every row
+    due = re.findall(r'd="([^"]*)" class="due"', text)
+    assert sum(way.count("M") for way in due) == len(trace)
+
+
+def test_no_frames_make_an_empty_picture() -> None:
+    assert "stage" not in timeline([], title="t")
+
+
+def test_frames_of_another_second_take_no_room() -> None:
+    now = record(0, ("decode", 1.0, 5.0))
+    later = [record(i, ("decode", 1001.0, 1100.0)) for i in (1, 2)]
+    assert draw(now, *later) == draw(now)
