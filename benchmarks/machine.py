@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from cutline.benchmarks.nvml import Gpu
 from cutline.benchmarks.schema import Machine
 from cutline.runtime.kernels import isa
 
-__all__ = ["BUSY_LIMIT", "Conditions", "Seen", "busy_share", "describe_machine"]
+__all__ = ["Conditions", "Seen", "busy_share", "cores", "describe_machine", "look", "source_commit"]
 
 PACKAGES: Final = ("cutline", "openvino", "av", "numpy", "cuda-core", "tensorrt", "tensorrt-rtx")
 BUSY_LIMIT: Final = 0.05  # of all cores, taken by others; more than this is told
@@ -54,6 +55,21 @@ def describe_machine(gpus: Sequence[Gpu], busy_before: float | None, root: Path 
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def source_commit() -> str | None:
+    """The commit of these sources, where they lie in a repository; + where they were changed since."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "--short", "HEAD")
+        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "..") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
 
 @dataclass(frozen=True, slots=True)

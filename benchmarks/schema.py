@@ -126,7 +126,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                    missed (share of frames due whose composite came later than one period, or never), dropped, fps
     throughput     fps, ratio (to the network alone, where that was measured)
     start          cold, warm (process start to first composite, s)
-    any            core_ms, python_ms, memory.process, memory.decoder, energy (mJ a frame), bytes: where it can be told
+    any            core_ms, python_ms (processor time a frame, all of it; the pipeline's threads outside kernels and
+                   sink), energy.rapl, energy.nvml, energy.ina3221 (mJ a frame): where it can be told
+    start          also memory.process, memory.decoder (peak resident, of a fresh process)
     """
 
     kind: ScenarioKind
@@ -162,6 +164,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             parts.append(f"{self.batch} a query")
         if self.pace_fps is not None:
             parts.append(f"{self.pace_fps:g} fps")
+        if self.output != "null://":
+            parts.append(f"to {self.output}")
         return ", ".join(parts)
 
 

@@ -87,6 +87,7 @@ def figure_of_quantile(parts: Sequence[Samples], q: float, unit: Unit = "ms") ->
         return None
     whole = [p for p in parts if len(p) >= samples_needed(q)]
     repeats = tuple(quantile(np.sort(p), q) for p in whole) if len(whole) == len(parts) else ()
+    repeats = repeats if all(map(math.isfinite, repeats)) else ()
     return _figure(
         value, unit, "lower", len(ordered), (low, high if math.isfinite(high) else None), "order statistics", repeats
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from cutline.runtime.errors import CutlineError, UsageError
+from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
 
 __all__ = ["app", "main"]
@@ -121,6 +122,7 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(examine(as_json=json))
 
 
+cli_bench.register(app)
 register(app)
 
 

@@ -1,0 +1,128 @@
+"""A result as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cutline.benchmarks.schema import Curve, Document, Figure, Scenario
+
+__all__ = ["show", "shown"]
+
+LATENCY = ("p50", "p90", "p99", "p99.9")
+# figures with a column of their own; all others are listed below the table
+COLUMNS = frozenset({*LATENCY, *(f"latency.{q}" for q in LATENCY), "fps"})
+DIGITS = 3
+
+
+def show(document: Document, console: Console) -> None:
+    """Print everything that is worth a line."""
+    d = document
+    console.print(f"{d.model.name} {d.model.version} on {d.machine.cpu}, {d.machine.cores} cores; {d.input.name}")
+    console.print(
+        f"{d.input.width}x{d.input.height}{', looped' if d.input.looped else ''}; {d.seconds:.0f} s; stamps cost "
+        f"{d.instrument.overhead_us:.1f} us a frame{'' if d.complete else '; interrupted: this is what there is'}"
+    )
+    console.print()
+    console.print(_scenarios(d.scenarios))
+    for scenario in d.scenarios:
+        if scenario.stages:
+            console.print()
+            console.print(_stages(scenario))
+    for curve in d.scaling:
+        if curve.points:
+            console.print()
+            console.print(_curve(curve))
+    notes = list(_notes(d))
+    if notes:
+        console.print()
+    for note in notes:
+        console.print(Text(f"! {note}"), soft_wrap=True)
+
+
+def shown(figure: Figure) -> str:
+    """A value in three digits, with its bounds."""
+    value = _digits(figure.value)
+    if figure.low is None and figure.high is None:
+        return value
+    low = "" if figure.low is None else _digits(figure.low)
+    high = "..." if figure.high is None else _digits(figure.high)
+    return f"{value} ({low}-{high})"
+
+
+def _digits(value: float) -> str:
+    size = abs(value)
+    if size >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.{DIGITS}g}"
+
+
+def _scenarios(scenarios: Sequence[Scenario]) -> Table:
+    table = Table(
+        box=None, pad_edge=False, title="latency in ms, rate in frames a second, 95 % bounds", title_justify="left"
+    )
+    table.add_column("scenario")
+    for name in (*LATENCY, "fps", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("more")
+    for s in scenarios:
+        cells = [_cell(s, name) for name in LATENCY]
+        rate = s.figures.get("fps")
+        more = ", ".join(f"{name} {_digits(f.value)} {f.unit}" for name, f in s.figures.items() if _is_more(name))
+        table.add_row(s.label, *cells, shown(rate) if rate else "", str(s.frames or ""), more)
+    return table
+
+
+def _is_more(name: str) -> bool:
+    return name not in COLUMNS and not name.startswith("sink.")
+
+
+def _cell(scenario: Scenario, name: str) -> str:
+    found = scenario.figures.get(name) or scenario.figures.get(f"latency.{name}")
+    text = shown(found) if found else ""
+    sink = scenario.figures.get(f"sink.{name}")
+    return f"{text}\nsink {shown(sink)}" if sink else text
+
+
+def _stages(scenario: Scenario) -> Table:
+    table = Table(box=None, pad_edge=False, title=f"stages: {scenario.label}", title_justify="left")
+    table.add_column("stage")
+    for name in ("median ms", "mean ms", "share", "core-ms", "MB"):
+        table.add_column(name, justify="right")
+    for stage in scenario.stages:
+        table.add_row(
+            stage.name,
+            _digits(stage.wall_ms.value),
+            _digits(stage.mean_ms),
+            "" if stage.share is None else f"{100 * stage.share:.0f} %",
+            "" if stage.core_ms is None else _digits(stage.core_ms),
+            "" if stage.bytes is None else f"{stage.bytes / 1e6:.1f}",
+        )
+    return table
+
+
+def _curve(curve: Curve) -> Table:
+    table = Table(box=None, pad_edge=False, title=f"scaling over {curve.over}, {curve.precision}", title_justify="left")
+    table.add_column(curve.over)
+    table.add_column("fps", justify="right")
+    table.add_column("of each", justify="right")
+    for point in curve.points:
+        each = point.figures.get("per_stream")
+        table.add_row(point.label, shown(point.figures["fps"]), _digits(each.value) if each else "")
+    return table
+
+
+def _notes(document: Document) -> Iterator[str]:
+    yield from document.warnings
+    for scenario in document.scenarios:
+        for warning in scenario.warnings:
+            yield f"{scenario.label}: {warning}"
+        for name, figure in scenario.figures.items():
+            for warning in figure.warnings:
+                yield f"{scenario.label}: {name} {warning}"
+    for curve in document.scaling:
+        for warning in curve.warnings:
+            yield f"scaling over {curve.over}: {warning}"
