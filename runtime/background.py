@@ -22,6 +22,8 @@ SPECS: Final = "#rrggbb, an image, a video, blur:RADIUS, transparent or original
 class BackgroundFeed(Protocol):
     """Gives the background of each frame, in order."""
 
+    pool: SlotPool | None  # whose slots hold a video's pictures; None: the background is the same for every frame
+
     def at(self, time: Timestamp) -> Background:
         """The background to compose with a frame of that time; borrowed until the next call."""
         ...
@@ -79,6 +81,8 @@ def _radius(radius: float, spec: str) -> float:
 class _Still:
     """Holds a background that is the same for every frame."""
 
+    pool: SlotPool | None = None
+
     def __init__(self, background: Background) -> None:
         self._background = background
 
@@ -98,10 +102,11 @@ class _Video:
             self._source = Source(spec, SourceOptions(policy="block", loop=True, scale_to=format))
         except BadInputError as error:
             raise BadInputError(f"background: {error.what}", remedy=error.remedy, **error.facts) from error
-        self._pool = SlotPool(format=format, depth=3, arrays={}, alpha=False, composite=False)
+        self._slots = SlotPool(format=format, depth=3, arrays={}, alpha=False, composite=False)
+        self.pool: SlotPool | None = self._slots
         self._period = 1 / (self._source.info.frame_rate or Fraction(25))
-        self._source.start(self._pool)
-        for slot in self._pool.slots:
+        self._source.start(self._slots)
+        for slot in self._slots.slots:
             self._source.offer(slot)
         self._shown: Slot = self._next()
         self._shown_index = 0
@@ -119,14 +124,14 @@ class _Video:
 
     def close(self) -> None:
         self._source.close()
-        self._pool.close()
+        self._slots.close()
 
     def _next(self) -> Slot:
         while True:
             event = self._source.take(10.0)
             if isinstance(event, Filled):
-                slot = self._pool.slots[event.slot_index]
-                self._pool.move(slot, SlotState.RUNNING)
+                slot = self._slots.slots[event.slot_index]
+                self._slots.move(slot, SlotState.RUNNING)
                 return slot
             if event is None or isinstance(event, End):
                 cause = event.error if isinstance(event, End) else None
@@ -141,6 +146,6 @@ class _Video:
                 )
 
     def _release(self, slot: Slot) -> None:
-        self._pool.move(slot, SlotState.DONE)
-        self._pool.move(slot, SlotState.FREE)
+        self._slots.move(slot, SlotState.DONE)
+        self._slots.move(slot, SlotState.FREE)
         self._source.offer(slot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from numpy.typing import NDArray
@@ -35,11 +35,12 @@ class CpuPath:
     def arrays(self) -> Mapping[str, ArraySpec]:
         return {**self.matte.arrays, **(self.style.arrays if self.style else {})}
 
-    def bind(self, pool: SlotPool) -> None:
+    def bind(self, pool: SlotPool) -> Sequence[str]:
         for branch in (self.matte, self.style):
             if branch is not None:
                 branch.bind(pool.slots)
                 self._bound.append(branch)
+        return ()
 
     def start(self, slot: Slot, time: Timestamp, *, first: bool) -> None:  # noqa: ARG002 - nothing here is timed
         self.matte.prepare(slot, slot.arrays["guide"])

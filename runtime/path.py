@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -25,8 +25,12 @@ class FramePath(Protocol):
         """What else each slot must hold."""
         ...
 
-    def bind(self, pool: SlotPool) -> None:
-        """Take the stream's slots and all memory that frames will need. Called once, before the first frame."""
+    def bind(self, pool: SlotPool) -> Sequence[str]:
+        """Take the stream's slots and all memory that frames will need. Called once, before the first frame.
+
+        Returns:
+            what the user should know of how frames will run, a line each.
+        """
         ...
 
     def start(self, slot: Slot, time: Timestamp, *, first: bool) -> None:

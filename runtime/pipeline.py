@@ -176,7 +176,8 @@ class Pipeline:
         self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
         undo.callback(self._pool.close)
         undo.callback(self._path.close)  # before the slots go
-        self._path.bind(self._pool)
+        for notice in self._path.bind(self._pool):
+            self._notify(notice)
         self._plate = None
         if engine.contract.plate is not None:
             plate = open_plate(self.options, engine, frame, self._notify)

@@ -179,6 +179,11 @@ class SlotPool:
         """Descriptor of the mapping, to hand to a source process; -1 once closed."""
         return self._fd
 
+    @property
+    def address(self) -> int:
+        """Where the mapping begins in this process, for whoever pins it."""
+        return int(np.frombuffer(self._memory, np.uint8).ctypes.data)
+
     def move(self, slot: Slot, to: SlotState, *, dropped: bool = False) -> None:
         """Change a slot's state; thread-safe.
 

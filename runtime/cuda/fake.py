@@ -254,7 +254,7 @@ class FakeDriver:
             threads = block[0] * block[1] * block[2]
             if kernel.handle not in self._functions or not (min(*grid, *block) > 0 and threads <= 1024):
                 raise self._error("CUDA_ERROR_INVALID_VALUE", f"launching {kernel.name}")
-            body = (self._kernels or {}).get(kernel.name)
+            body = self._kernels.get(kernel.name) if self._kernels is not None else None
 
             def act() -> None:
                 self.launched.append(kernel.name)
@@ -271,9 +271,9 @@ class FakeDriver:
             queue.capture, queue.captured_by, queue.spoilt = [], threading.get_ident(), None
 
     def end_capture(self, stream: Stream) -> Graph:
+        queue = self._stream(stream)
+        recorded, queue.capture = queue.capture, None  # it ends, even where ending it fails
         with self._enter("end_capture", "ending a capture"):
-            queue = self._stream(stream)
-            recorded, queue.capture = queue.capture, None
             if recorded is None:
                 raise self._error("CUDA_ERROR_ILLEGAL_STATE", "ending a capture")
             if queue.spoilt is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from cutline.benchmarks.probe import ADD, SPIN
 from cutline.runtime.cuda.driver import Driver, Grid
 from cutline.runtime.cuda.fake import FakeDriver
 from cutline.runtime.errors import DeviceError
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import `small_device`
 
 
 def add_on_host(grid: Grid, block: Grid, shared: int, params: bytes) -> None:  # noqa: ARG001

@@ -1,0 +1,189 @@
+"""Device memory of one stream, taken once, and the slots where the device can reach them.
+
+discrete GPU     slots are pinned; each has a mirror on the device, copied in before a frame and out after it
+integrated GPU   slots are mapped; kernels read and write them where they lie, and nothing is copied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, final
+
+from numpy.typing import NDArray
+
+from cutline.runtime.cuda.driver import Driver
+from cutline.runtime.cuda.launches import DevicePlanes
+from cutline.runtime.errors import DeviceError
+from cutline.runtime.frame import Planes
+from cutline.runtime.slots import Slot, SlotPool
+
+__all__ = ["Arena", "Copy", "SlotSpace"]
+
+ALIGNMENT: Final = 256  # bytes: what kernels and TensorRT ask of addresses
+GAP: Final = 4096  # bytes between two arrays of a slot that are cheaper to copy along than to start another copy
+MIB: Final = 1 << 20
+
+
+class Copy(NamedTuple):
+    """One copy between a slot and its mirror, in device addresses."""
+
+    target: int
+    source: int
+    nbytes: int
+
+
+@final
+class Arena:
+    """Owns one block of device memory, parted by name, until close()."""
+
+    def __init__(self, driver: Driver, parts: Mapping[str, int], *, lower: str) -> None:
+        """Take the memory.
+
+        Args:
+            parts: bytes by name.
+            lower: what the user can do to need less, an imperative sentence.
+        Raises:
+            DeviceError: there is not so much free.
+        """
+        offsets, used = {}, 0
+        for name, nbytes in parts.items():
+            offsets[name], used = used, used + _round_up(nbytes)
+        free = driver.free_bytes()
+        if used > free:
+            largest = max(parts, key=lambda name: parts[name])
+            raise DeviceError(
+                f"{driver.device} has too little free memory for this stream",
+                remedy=lower,
+                needed_mib=-(-used // MIB),
+                free_mib=free // MIB,
+                largest=f"{largest}, {-(-parts[largest] // MIB)} MiB",
+            )
+        self._driver, self._memory = driver, driver.alloc(max(used, ALIGNMENT))
+        self._offsets, self._sizes = offsets, dict(parts)
+        self._open = True
+
+    def __getitem__(self, name: str) -> int:
+        """The address of a part; 0 for one of no bytes."""
+        return self._memory.address + self._offsets[name] if self._sizes[name] else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken."""
+        return self._memory.nbytes
+
+    def close(self) -> None:
+        """Give the memory back. Works twice."""
+        if self._open:
+            self._open = False
+            self._driver.release(self._memory)
+
+
+@final
+class SlotSpace:
+    """Owns the pinning of a pool's memory until close(); borrows the pool and, on a discrete GPU, the mirrors.
+
+    `outputs` are the names of the slot arrays that a frame's work writes and somebody on the host reads.
+    """
+
+    def __init__(self, driver: Driver, pool: SlotPool, outputs: Sequence[str]) -> None:
+        self._driver, self._outputs = driver, tuple(outputs)
+        self._slots = pool.slots
+        self._pinned = driver.pin(pool.address, pool.layout.nbytes)
+        self._shift = self._pinned.device_address - self._pinned.address
+        self._copied = not driver.device.integrated
+        self._open = True
+
+    @property
+    def mirror_bytes(self) -> int:
+        """Device memory that one slot's mirror takes; 0 where slots are mapped."""
+        start, end = _whole(self._slots[0])
+        return end - start if self._copied else 0
+
+    def layout(self, slot: Slot, mirror: int) -> SlotAddresses:
+        """Where the slot's planes and arrays are for kernels, and what is copied."""
+        start, _ = _whole(slot)
+        shift = mirror - start if self._copied else self._shift
+        incoming = [_span(slot.source)]
+        outgoing = [_span(slot.composite)]
+        outgoing += [_extent(slot.alpha)] if slot.alpha is not None else []
+        outgoing += [_extent(slot.arrays[name]) for name in self._outputs]
+
+        def copies(spans: list[tuple[int, int]], *, inward: bool) -> tuple[Copy, ...]:
+            if not self._copied:
+                return ()
+            found = []
+            for first, last in _merged(spans):
+                there, here = first + shift, first + self._shift
+                found.append(Copy(there, here, last - first) if inward else Copy(here, there, last - first))
+            return tuple(found)
+
+        return SlotAddresses(
+            source=_planes(slot.source, shift),
+            composite=_planes(slot.composite, shift),
+            alpha=_address(slot.alpha) + shift if slot.alpha is not None else 0,
+            alpha_pitch=slot.alpha.strides[0] if slot.alpha is not None else 0,
+            arrays={name: _address(array) + shift for name, array in slot.arrays.items()},
+            copies_in=copies(incoming, inward=True),
+            copies_out=copies(outgoing, inward=False),
+        )
+
+    def close(self) -> None:
+        """Unpin. Works twice."""
+        if self._open:
+            self._open = False
+            self._driver.release(self._pinned)
+
+
+class SlotAddresses(NamedTuple):
+    """One slot as kernels see it."""
+
+    source: DevicePlanes
+    composite: DevicePlanes
+    alpha: int  # 0: there is none
+    alpha_pitch: int
+    arrays: dict[str, int]
+    copies_in: tuple[Copy, ...]
+    copies_out: tuple[Copy, ...]
+
+
+def _planes(planes: Planes, shift: int) -> DevicePlanes:
+    y, u, v = (_address(plane) + shift for plane in (planes.y, planes.u, planes.v))
+    pitches = planes.y.strides[0], planes.u.strides[0]
+    return DevicePlanes(y=y, u=u, v=v, luma_pitch=pitches[0], chroma_pitch=pitches[1])
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+def _extent(array: NDArray[Any]) -> tuple[int, int]:
+    """First address and the one past the last, rows' padding included."""
+    start = _address(array)
+    return start, start + max(array.nbytes, array.shape[0] * array.strides[0])
+
+
+def _span(planes: Planes) -> tuple[int, int]:
+    """The same of a picture, whose planes follow one another."""
+    return _extent(planes.y)[0], _extent(planes.v)[1]
+
+
+def _whole(slot: Slot) -> tuple[int, int]:
+    """The same of all that a slot holds."""
+    ends = [_span(slot.source), _span(slot.composite), *map(_extent, slot.arrays.values())]
+    ends += [_extent(slot.alpha)] if slot.alpha is not None else []
+    return min(first for first, _ in ends), max(last for _, last in ends)
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join spans that nearly touch."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if joined and first - joined[-1][1] < GAP:
+            joined[-1] = (joined[-1][0], last)
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _round_up(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
