@@ -23,6 +23,7 @@ __all__ = [
     "MAX_SIGNATURE_BYTES",
     "SCHEMA",
     "SIGNATURE_NAME",
+    "Cubin",
     "Manifest",
     "Member",
     "Signature",
@@ -75,6 +76,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     facts: dict[str, Any] = {}  # versions, settings and figures, for people and for cache keys
 
 
+class Cubin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The CUDA kernels, compiled for one compute capability."""
+
+    device: Device  # such as sm86
+    member: str
+    source: Hex256  # digest of what it was compiled from, see runtime/kernels/cuda_sources.py
+    toolkit: tuple[int, int]  # CUDA release of the compiler; a driver of an older major release cannot load it
+    facts: dict[str, Any] = {}  # registers, spills and shared memory by kernel
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about a bundle; `members` is sorted by name and lists every other file exactly once."""
 
@@ -86,6 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     contract: ModelContract
     targets: tuple[Target, ...]
     members: Annotated[tuple[Member, ...], Meta(max_length=MAX_MEMBERS)]
+    cubins: tuple[Cubin, ...] = ()  # what GPU targets need beside their engine
     provenance: dict[str, Any] | None = None  # where the network comes from
     calibration: dict[str, Any] | None = None  # on which frames it was calibrated
     accuracy: dict[str, Any] | None = None  # what was measured, and the gate that it passed
@@ -95,12 +107,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         datetime.fromisoformat(self.created.removesuffix("Z"))  # its ValueError reaches the decoder
         _check_names([m.name for m in self.members])
         names = {m.name for m in self.members}
-        named = [t.member for t in self.targets] + ([self.card] if self.card is not None else [])
+        named = [t.member for t in (*self.targets, *self.cubins)] + ([self.card] if self.card is not None else [])
         if not names.issuperset(named):
-            raise ValueError("a target or the card names a member that is not there")
+            raise ValueError("a target, a cubin or the card names a member that is not there")
         ways = [(t.kind, t.precision, t.device) for t in self.targets]
         if len(set(ways)) != len(ways):
             raise ValueError("two targets are for the same kind, precision and device")
+        if len({c.device for c in self.cubins}) != len(self.cubins):
+            raise ValueError("two cubins are for the same device")
 
     def member(self, name: str) -> Member:
         """Look a member up.

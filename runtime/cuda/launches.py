@@ -17,7 +17,7 @@ import numpy as np
 from cutline.runtime.contract import Image, Output
 from cutline.runtime.cuda import params, tables
 from cutline.runtime.cuda.launch import ALIGNMENT, Launch, Layout, blocks, launch
-from cutline.runtime.cuda.planes import Behind, DevicePlanes, is_wide, picture
+from cutline.runtime.cuda.planes import Behind, DevicePlanes, demand_rows, picture
 from cutline.runtime.cuda.pyramid import Pyramid
 from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat
@@ -215,19 +215,19 @@ class PostLaunches:
             out: receives the composite, in either layout.
             matte: receives float32[h, w].
             nans: a uint64 that counts values of the network's output that were not a number; zero it once.
-            alpha: receives uint8[H, W], rows of `alpha_pitch` bytes; 0: not wanted.
+            alpha: receives uint8[H, W], rows as DevicePlanes says; 0: not wanted.
             style: the style network's picture, float32; 0: no style.
             strengths: two floats, see strengths(); read when the launches run.
         Raises:
             UsageError: transparent without alpha, or a style without a network for it.
-            ContractError: a pitch is smaller than a row.
+            ContractError: rows are not as DevicePlanes says.
         """
         if behind.kind == "transparent" and not alpha:
             raise UsageError("a transparent background needs an alpha plane", remedy="Pass alpha.")
         if style and (self._style is None or not strengths):
             raise UsageError("a style picture came, but no style network was named", remedy="Make it with style=.")
-        if alpha and alpha_pitch < self._frame.width:
-            raise ContractError("a pitch is smaller than a row", remedy="Give it in bytes.", alpha=alpha_pitch)
+        if alpha:
+            demand_rows("alpha", alpha, alpha_pitch, self._frame.width)
         clean = self._options.decontaminate and behind.kind != "original"
         untouched = behind.kind == "original" and not style and not alpha
         found = self._matte_launches(tables, scratch, state, raw, guide, matte, nans, refine=not untouched)
@@ -240,7 +240,7 @@ class PostLaunches:
             record.line = 0
         record.frame, record.out = picture(frame, self._frame), picture(out, self._frame)
         record.background = picture(behind.planes if behind.kind == "picture" else None, self._frame)
-        record.alpha, record.alpha_pitch, record.alpha_wide = alpha, alpha_pitch, int(is_wide(alpha, alpha_pitch))
+        record.alpha, record.alpha_pitch = alpha, alpha_pitch
         record.strengths = strengths
         found.append(self._compose_launch(record))
         return tuple(found)

@@ -45,7 +45,6 @@ class Picture(_Record):
         ("luma_pitch", c_int32),
         ("chroma_pitch", c_int32),
         ("interleaved", c_int32),
-        ("wide", c_int32),
     ]
 
 
@@ -247,7 +246,6 @@ class Compose(_Record):
         ("top", c_int32),
         ("bottom", c_int32),
         ("alpha_pitch", c_int32),
-        ("alpha_wide", c_int32),
         ("kind", c_int32),
         ("clean", c_int32),
         ("styled", c_int32),

@@ -10,9 +10,8 @@ from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.kernels.post import KINDS, BackgroundKind
 
-__all__ = ["Behind", "DevicePlanes", "is_wide", "picture"]
+__all__ = ["Behind", "DevicePlanes", "demand_rows", "picture"]
 
-WIDE_LUMA, WIDE_CHROMA = 1, 2  # as in cuda_plan.cuh
 ACCESS: Final = 16  # bytes that a thread moves at once
 
 
@@ -20,8 +19,8 @@ ACCESS: Final = 16  # bytes that a thread moves at once
 class DevicePlanes:
     """Borrows one 4:2:0 picture that the GPU can address: I420, or NV12 (`interleaved`: v is u + 1).
 
-    Pitches are in bytes. Rows are pitch bytes long, the last one too: where address and pitch are multiples of 16, rows
-    are read 16 bytes at a time. What lies beyond a row's samples is never written.
+    Addresses and pitches (in bytes) are multiples of 16, and rows are pitch bytes long, the last one too: they are read
+    and written 16 bytes at a time, the padding up to the next multiple of 16 included.
     """
 
     y: int
@@ -52,28 +51,38 @@ class Behind:
             raise UsageError("a picture background needs planes", remedy="Give planes of the frame's size.")
 
 
-def is_wide(address: int, pitch: int) -> bool:
-    """Whether a plane's rows can be accessed by 16 bytes."""
-    return address % ACCESS == 0 and pitch % ACCESS == 0
+def demand_rows(what: str, address: int, pitch: int, row: int) -> None:
+    """Refuse a plane whose rows of `row` bytes the kernels cannot read.
+
+    Raises:
+        ContractError: it is misaligned, or its pitch is smaller than a row.
+    """
+    if pitch < row:
+        raise ContractError(
+            "a pitch is smaller than a row", remedy="Give it in bytes.", plane=what, pitch=pitch, row=row
+        )
+    if address % ACCESS or pitch % ACCESS:
+        raise ContractError(
+            "a plane in GPU memory is misaligned",
+            remedy=f"Start every row at a multiple of {ACCESS} bytes.",
+            plane=what,
+            address=hex(address),
+            pitch=pitch,
+        )
 
 
 def picture(planes: DevicePlanes | None, frame: FrameFormat) -> params.Picture:
     """The planes as kernels take them; all zero for None.
 
     Raises:
-        ContractError: a pitch is smaller than a row.
+        ContractError: rows are not as DevicePlanes says.
     """
     if planes is None:
         return params.Picture()
-    row = frame.chroma_width * (2 if planes.interleaved else 1)
-    if planes.luma_pitch < frame.width or planes.chroma_pitch < row:
-        raise ContractError(
-            "a pitch is smaller than a row",
-            remedy="Give pitches in bytes.",
-            luma=(planes.luma_pitch, frame.width),
-            chroma=(planes.chroma_pitch, row),
-        )
-    chroma = is_wide(planes.u, planes.chroma_pitch) and (planes.interleaved or is_wide(planes.v, planes.chroma_pitch))
+    demand_rows("Y", planes.y, planes.luma_pitch, frame.width)
+    demand_rows("Cb", planes.u, planes.chroma_pitch, frame.chroma_width * (2 if planes.interleaved else 1))
+    if not planes.interleaved:
+        demand_rows("Cr", planes.v, planes.chroma_pitch, frame.chroma_width)
     return params.Picture(
         y=planes.y,
         u=planes.u,
@@ -81,5 +90,4 @@ def picture(planes: DevicePlanes | None, frame: FrameFormat) -> params.Picture:
         luma_pitch=planes.luma_pitch,
         chroma_pitch=planes.chroma_pitch,
         interleaved=int(planes.interleaved),
-        wide=(WIDE_LUMA if is_wide(planes.y, planes.luma_pitch) else 0) | (WIDE_CHROMA if chroma else 0),
     )

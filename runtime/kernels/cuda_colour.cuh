@@ -115,7 +115,7 @@ KERNEL((256), cutline_top, ColourParams) {
     const int thread = (int)threadIdx.x;
     for (int level = p.split + 1; level < p.levels; level++) {
         const int width = p.width[level], fine_width = p.width[level - 1], fine_height = p.height[level - 1];
-        for (int cell = thread; cell < width * p.height[level]; cell += 256) {
+        ROLLED for (int cell = thread; cell < width * p.height[level]; cell += 256) {
             const int x = 2 * (cell % width), y = 2 * (cell / width);
             const int right = least(x + 1, fine_width - 1), below = least(y + 1, fine_height - 1);
             const int at[4] = {y * fine_width + x, y * fine_width + right, below * fine_width + x, below * fine_width + right};
@@ -129,7 +129,7 @@ KERNEL((256), cutline_top, ColourParams) {
         const bool first = level == p.levels - 1;
         const int width = p.width[level], coarse_width = first ? 0 : p.width[level + 1];
         const int coarse_height = first ? 0 : p.height[level + 1];
-        for (int cell = thread; cell < width * p.height[level]; cell += 256) {
+        ROLLED for (int cell = thread; cell < width * p.height[level]; cell += 256) {
             const int x = cell % width, y = cell / width;
             float4 front = make_float4(0.0f, 128.0f, 128.0f, 128.0f), behind = front;
             if (!first) {
@@ -162,7 +162,7 @@ KERNEL((SIDE * SIDE), cutline_pull, ColourParams) {
     for (int level = most(p.split - 1, 0); level >= 0; level--) {
         const Part part = part_of(p.width, p.height, level);
         const bool filled = level == p.split, below_split = level + 1 == p.split;
-        for (int task = thread_of_block(); task < part.width * part.height; task += SIDE * SIDE) {
+        ROLLED for (int task = thread_of_block(); task < part.width * part.height; task += SIDE * SIDE) {
             const int column = task % part.width, row = task / part.width, x = part.x + column, y = part.y + row;
             Tones tones = {p.front[level][y * p.width[level] + x], p.behind[level][y * p.width[level] + x]};
             Tones from = tones;
@@ -198,14 +198,14 @@ KERNEL((SIDE * SIDE), cutline_blur, BlurParams) {
     __shared__ float scene[3][BLURRED][BLURRED], across[3][BLURRED][SIDE];
     const int width = p.width[p.level], height = p.height[p.level], reach = p.taps - 1, side = SIDE + 2 * reach;
     const int left = (int)blockIdx.x * SIDE, top = (int)blockIdx.y * SIDE;
-    for (int task = thread_of_block(); task < side * side; task += SIDE * SIDE) {
+    ROLLED for (int task = thread_of_block(); task < side * side; task += SIDE * SIDE) {
         const int column = task % side, row = task / side;
         const int x = least(most(left + column - reach, 0), width - 1), y = least(most(top + row - reach, 0), height - 1);
         const float4 cell = p.scene[y * width + x];
         scene[0][row][column] = cell.y, scene[1][row][column] = cell.z, scene[2][row][column] = cell.w;
     }
     __syncthreads();
-    for (int task = thread_of_block(); task < 3 * side * SIDE; task += SIDE * SIDE) {
+    ROLLED for (int task = thread_of_block(); task < 3 * side * SIDE; task += SIDE * SIDE) {
         const int column = task % SIDE, row = task / SIDE % side, c = task / (SIDE * side);
         const float* centre = &scene[c][row][column + reach];
         float sum = centre[0] * p.weight[0];
@@ -231,7 +231,7 @@ KERNEL((SIDE * SIDE), cutline_enlarge, BlurParams) {
     Part coarse = {0, 0, 0, 0};
     for (int level = most(p.level - 1, 0); level >= 0; level--) {
         const Part part = part_of(p.width, p.height, level);
-        for (int task = thread_of_block(); task < part.width * part.height; task += SIDE * SIDE) {
+        ROLLED for (int task = thread_of_block(); task < part.width * part.height; task += SIDE * SIDE) {
             const int column = task % part.width, row = task / part.width, x = part.x + column, y = part.y + row;
             float4 cell;
             if (level == p.level) {

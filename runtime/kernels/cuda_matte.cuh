@@ -25,12 +25,12 @@ DEVICE float opacity_of(const MatteParams& p, int pixel) {
         const bool softmax = p.reading == SOFTMAX;
         float peak = at[0], all = 0.0f;
         opacity = 0.0f;
-        for (int c = 1; c < p.channels; c++) peak = greater(peak, at[c * channel]);
-        for (int c = 0; c < p.channels; c++) {
+        ROLLED for (int c = 1; c < p.channels; c++) peak = greater(peak, at[c * channel]);
+        ROLLED for (int c = 0; c < p.channels; c++) {
             sum += at[c * channel];
             if (softmax) all += exponential(at[c * channel] - peak);
         }
-        for (int k = 0; k < p.chosen_count; k++) {
+        ROLLED for (int k = 0; k < p.chosen_count; k++) {
             const float value = at[p.chosen[k] * channel];
             opacity += softmax ? exponential(value - peak) : value;
         }
@@ -107,7 +107,7 @@ DEVICE Box box_of(const MatteParams& p) {
 
 // Column sums over 2 radius + 1 rows, for every column of tile and rim.
 DEVICE void sum_down(const Box& box, const int (*plane)[RIM_COLUMNS], int (*sums)[RIM_COLUMNS]) {
-    for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
         const int row = task / box.columns, column = task - row * box.columns;
         int sum = 0;
         for (int k = 0; k <= 2 * box.radius; k++) sum += plane[row + k][column];
@@ -129,7 +129,7 @@ KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_fit, MatteParams) {
     __shared__ unsigned short matte[RIM_ROWS][RIM_COLUMNS];
     __shared__ int sums[5][BOX_ROWS][RIM_COLUMNS];
     const Box box = box_of(p);
-    for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
         const int row = task / box.columns, column = task - row * box.columns;
         const int x = box.left - box.radius + column, y = box.top - box.radius + row;
         const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
@@ -137,7 +137,7 @@ KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_fit, MatteParams) {
         matte[row][column] = inside ? p.matte12[y * p.width + x] : (unsigned short)0;
     }
     __syncthreads();
-    for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
         const int row = task / box.columns, column = task - row * box.columns;
         int si = 0, sp = 0, sip = 0, sii = 0, spp = 0;
         for (int k = 0; k <= 2 * box.radius; k++) {
@@ -166,7 +166,7 @@ KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_average, MatteParams) {
     __shared__ int plane[3][RIM_ROWS][RIM_COLUMNS];
     __shared__ int sums[3][BOX_ROWS][RIM_COLUMNS];
     const Box box = box_of(p);
-    for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
         const int row = task / box.columns, column = task - row * box.columns;
         const int x = box.left - box.radius + column, y = box.top - box.radius + row, pixel = y * p.width + x;
         const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;

@@ -1,4 +1,4 @@
-// Codes in global memory, 16 bytes at a time where address and pitch allow it, and low-resolution planes enlarged.
+// Codes in global memory, up to 16 bytes at a time, and low-resolution planes enlarged.
 #pragma once
 
 #include "cuda_plan.cuh"
@@ -7,6 +7,7 @@
 #define KERNEL(bounds, name, Params) extern "C" __global__ void __launch_bounds__ bounds name(const __grid_constant__ Params p)
 #endif
 #define DEVICE static __device__ __forceinline__
+#define ROLLED _Pragma("unroll 1")         // loops of unknown length: unrolled, they double the code and save nothing
 
 DEVICE int least(int a, int b) { return a < b ? a : b; }
 DEVICE int most(int a, int b) { return a > b ? a : b; }
@@ -29,28 +30,19 @@ template <> struct Words<16> { typedef uint4 type; };
 template <int N>
 DEVICE unsigned code_at(const Codes<N>& codes, int i) { return codes.word[i / 4] >> 8 * (i % 4) & 255u; }
 
-// `n` samples of the row are left; `wide`: `from` is a multiple of N, and the row's padding can be read.
 template <int N>
-DEVICE Codes<N> load_codes(const code_t* from, int n, bool wide) {
-    union { typename Words<N>::type all; Codes<N> codes; } read = {};
-    if (wide)
-        read.all = *(const typename Words<N>::type*)from;
-    else
-        for (int i = 0; i < N; i++)
-            if (i < n) read.codes.word[i / 4] |= (unsigned)from[i] << 8 * (i % 4);
+DEVICE Codes<N> load_codes(const code_t* from) {
+    union { typename Words<N>::type all; Codes<N> codes; } read;
+    read.codes.word[0] = 0;
+    read.all = *(const typename Words<N>::type*)from;
     return read.codes;
 }
 
 template <int N>
-DEVICE void store_codes(code_t* to, const Codes<N>& codes, int n, bool wide) {
-    if (wide && n >= N) {
-        union { typename Words<N>::type all; Codes<N> codes; } written;
-        written.codes = codes;
-        *(typename Words<N>::type*)to = written.all;
-        return;
-    }
-    for (int i = 0; i < N; i++)
-        if (i < n) to[i] = (code_t)code_at(codes, i);
+DEVICE void store_codes(code_t* to, const Codes<N>& codes) {
+    union { typename Words<N>::type all; Codes<N> codes; } written;
+    written.codes = codes;
+    *(typename Words<N>::type*)to = written.all;
 }
 
 template <int N>
@@ -65,26 +57,20 @@ struct Chroma {
     Codes<N> u, v;
 };
 
+DEVICE code_t* luma_at(const Picture& picture, int row, int x) {
+    return picture.y + (ptrdiff_t)row * picture.luma_pitch + x;
+}
+
 DEVICE ptrdiff_t chroma_place(const Picture& picture, int row, int x) {
     return (ptrdiff_t)row * picture.chroma_pitch + (picture.interleaved ? 2 * x : x);
 }
 
 template <int N>
-DEVICE Codes<N> load_luma(const Picture& picture, int row, int x, int n) {
-    return load_codes<N>(picture.y + (ptrdiff_t)row * picture.luma_pitch + x, n, picture.wide & WIDE_LUMA);
-}
-
-template <int N>
-DEVICE Chroma<N> load_chroma(const Picture& picture, int row, int x, int n) {
+DEVICE Chroma<N> load_chroma(const Picture& picture, int row, int x) {
     const ptrdiff_t place = chroma_place(picture, row, x);
-    const bool wide = picture.wide & WIDE_CHROMA;
+    if (!picture.interleaved) return {load_codes<N>(picture.u + place), load_codes<N>(picture.v + place)};
+    const Codes<2 * N> both = load_codes<2 * N>(picture.u + place);
     Chroma<N> chroma;
-    if (!picture.interleaved) {
-        chroma.u = load_codes<N>(picture.u + place, n, wide);
-        chroma.v = load_codes<N>(picture.v + place, n, wide);
-        return chroma;
-    }
-    const Codes<2 * N> both = load_codes<2 * N>(picture.u + place, 2 * n, wide);
     for (int i = 0; i < (N + 3) / 4; i++) {
         const unsigned first = both.word[2 * i], second = N > 2 ? both.word[2 * i + 1] : 0;
         chroma.u.word[i] = __byte_perm(first, second, 0x6420);
@@ -94,12 +80,11 @@ DEVICE Chroma<N> load_chroma(const Picture& picture, int row, int x, int n) {
 }
 
 template <int N>
-DEVICE void store_chroma(const Picture& picture, int row, int x, int n, const Chroma<N>& chroma) {
+DEVICE void store_chroma(const Picture& picture, int row, int x, const Chroma<N>& chroma) {
     const ptrdiff_t place = chroma_place(picture, row, x);
-    const bool wide = picture.wide & WIDE_CHROMA;
     if (!picture.interleaved) {
-        store_codes<N>(picture.u + place, chroma.u, n, wide);
-        store_codes<N>(picture.v + place, chroma.v, n, wide);
+        store_codes<N>(picture.u + place, chroma.u);
+        store_codes<N>(picture.v + place, chroma.v);
         return;
     }
     Codes<2 * N> both;
@@ -107,7 +92,7 @@ DEVICE void store_chroma(const Picture& picture, int row, int x, int n, const Ch
         both.word[2 * i] = __byte_perm(chroma.u.word[i], chroma.v.word[i], 0x5140);
         if (N > 2) both.word[2 * i + 1] = __byte_perm(chroma.u.word[i], chroma.v.word[i], 0x7362);
     }
-    store_codes<2 * N>(picture.u + place, both, 2 * n, wide);
+    store_codes<2 * N>(picture.u + place, both);
 }
 
 // ---- low-resolution planes -----------------------------------------------------------------------------------------

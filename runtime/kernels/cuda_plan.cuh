@@ -11,14 +11,13 @@ static constexpr int MAX_RADIUS = 5;       // network pixels, as in plan.h
 static constexpr int MAX_LEVELS = 14;      // of the colour pyramid
 static constexpr int BLUR_TAPS = 13;       // half a Gaussian of at most 4 cells
 static constexpr int SPLIT = 4;            // pyramid levels that a block reduces by itself
-static constexpr int WIDE_LUMA = 1, WIDE_CHROMA = 2;
 
-// `wide` says of which planes 16 bytes may be accessed at once: address and pitch are multiples of 16, and rows are pitch
-// bytes long, the last one too. NV12 (`interleaved`): v is u + 1.
+// Addresses and pitches are multiples of 16, and rows are pitch bytes long, the last one too: they are read and written
+// 16 bytes at a time, padding included. NV12 (`interleaved`): v is u + 1.
 struct Picture {
     code_t *y, *u, *v;
     int luma_pitch, chroma_pitch;          // bytes
-    int interleaved, wide;
+    int interleaved;
 };
 
 // Bilinear position of every output sample: index[i] and the one after, frac[i] in 0..1. Padded to a multiple of 32.
@@ -127,7 +126,7 @@ struct ComposeParams {
     Grid net, tone, blur;
     int width, height;
     int left, right, top, bottom;          // frame pixels inside the window
-    int alpha_pitch, alpha_wide;
+    int alpha_pitch;
     int kind, clean, styled;
     code_t colour[4];
 };

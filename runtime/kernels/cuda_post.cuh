@@ -1,5 +1,5 @@
 // cutline_post: frame + low-resolution stages + background -> composite, 4:2:0 in and out, one pass over full-size planes.
-// In    y, u, v or interleaved uv, any pitch; lines, colours, blurred scene and style difference at low resolution
+// In    y, u, v or interleaved uv, rows at multiples of 16 bytes; lines, colours, blurred scene and style difference at low resolution
 // Out   the composite in either layout, uint8; alpha uint8[H][W] when asked for
 // Map   a block is a tile of 128 x 16 luma pixels, 128 threads. It asks the low-resolution verdicts first: a tile that is
 //       opaque or transparent throughout is copied, 16 bytes a thread, and never touches the planes that it does not show;
@@ -28,7 +28,7 @@ DEVICE int judge_tile(const ComposeParams& p, int left, int top) {
     const int rows = least(p.net.luma_y.index[bottom - 1] + 1, p.net.height - 1) - upper + 1;
     const bool partly = left < p.left || right > p.right || top < p.top || bottom > p.bottom;
     int verdict = partly ? TRANSPARENT_TILE : 0;
-    for (int cell = thread_of_block(); cell < columns * rows; cell += (int)(blockDim.x * blockDim.y))
+    ROLLED for (int cell = thread_of_block(); cell < columns * rows; cell += (int)(blockDim.x * blockDim.y))
         verdict |= p.verdict[(upper + cell / columns) * p.net.width + first + cell % columns];
     const int product = __syncthreads_or(verdict & OPAQUE_TILE), scene = __syncthreads_or(verdict & TRANSPARENT_TILE);
     return (product ? OPAQUE_TILE : 0) | (scene ? TRANSPARENT_TILE : 0);
@@ -47,16 +47,13 @@ DEVICE bool composed_tile(const ComposeParams& p, int verdict) {
 DEVICE void copy_tile(const ComposeParams& p, const Picture* from, int left, int top, code_t alpha) {
     const int thread = thread_of_block(), x = left + thread % 8 * 16, y = top + thread / 8;
     if (x < p.width && y < p.height) {
-        const int n = p.width - x;
-        const Codes<16> luma = from ? load_luma<16>(*from, y, x, n) : same_codes<16>(p.colour[0]);
-        store_codes<16>(p.out.y + (ptrdiff_t)y * p.out.luma_pitch + x, luma, n, p.out.wide & WIDE_LUMA);
-        if (p.alpha) store_codes<16>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, same_codes<16>(alpha), n, p.alpha_wide);
+        store_codes<16>(luma_at(p.out, y, x), from ? load_codes<16>(luma_at(*from, y, x)) : same_codes<16>(p.colour[0]));
+        if (p.alpha) store_codes<16>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, same_codes<16>(alpha));
     }
-    const int cx = x / 2, cy = top / 2 + thread / 8, columns = (p.width + 1) / 2, rows = (p.height + 1) / 2;
-    if (thread >= 64 || cx >= columns || cy >= rows) return;
-    Chroma<8> chroma = {same_codes<8>(p.colour[1]), same_codes<8>(p.colour[2])};
-    if (from) chroma = load_chroma<8>(*from, cy, cx, columns - cx);
-    store_chroma<8>(p.out, cy, cx, columns - cx, chroma);
+    const int cx = x / 2, cy = top / 2 + thread / 8;
+    if (thread >= 64 || cx >= (p.width + 1) / 2 || cy >= (p.height + 1) / 2) return;
+    const Chroma<8> plain = {same_codes<8>(p.colour[1]), same_codes<8>(p.colour[2])};
+    store_chroma<8>(p.out, cy, cx, from ? load_chroma<8>(*from, cy, cx) : plain);
 }
 
 // ---- mixed tiles ---------------------------------------------------------------------------------------------------
@@ -90,7 +87,7 @@ DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma,
     alpha[0] = 0.0f;
     if (x > 0 && inside && x - 1 >= p.left && x - 1 < p.right) {
         const float2 l = line.at(p.net.luma_x.index[x - 1], p.net.luma_x.frac[x - 1]);
-        alpha[0] = coverage(l.x, l.y, (float)p.frame.y[(ptrdiff_t)y * p.frame.luma_pitch + x - 1]);
+        alpha[0] = coverage(l.x, l.y, (float)*luma_at(p.frame, y, x - 1));
     }
     for (int i = 0; i < LUMA; i++) {
         const float2 l = line.at(at.index[i], at.frac[i]);
@@ -104,10 +101,9 @@ DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma,
 
 template <bool BLURRED, bool STYLED>
 DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha) {
-    const int n = p.width - x;
     const Strengths style = strengths_of<STYLED>(p);
     Codes<LUMA> background = {}, result = {};
-    if (p.kind == PICTURE) background = load_luma<LUMA>(p.background, y, x, n);
+    if (p.kind == PICTURE) background = load_codes<LUMA>(luma_at(p.background, y, x));
     Walk<float2> tone;
     Walk<float> blur, delta;
     Places<LUMA> tone_at, blur_at, delta_at;
@@ -123,22 +119,21 @@ DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>
                                    style.product, style.scene);
         result.word[i / 4] |= (unsigned)store_code(value) << 8 * (i % 4);
     }
-    store_codes<LUMA>(p.out.y + (ptrdiff_t)y * p.out.luma_pitch + x, result, n, p.out.wide & WIDE_LUMA);
+    store_codes<LUMA>(luma_at(p.out, y, x), result);
 }
 
 DEVICE void store_alpha(const ComposeParams& p, int x, int y, const float* alpha) {
     Codes<LUMA> codes = {};
     for (int i = 0; i < LUMA; i++) codes.word[i / 4] |= (unsigned)store_code(alpha[i] * 255.0f) << 8 * (i % 4);
-    store_codes<LUMA>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, codes, p.width - x, p.alpha_wide);
+    store_codes<LUMA>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, codes);
 }
 
 template <bool BLURRED, bool STYLED>
 DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* alpha) {
-    const int n = (p.width + 1) / 2 - x;
     const Strengths style = strengths_of<STYLED>(p);
-    const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x, n);
+    const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x);
     Chroma<CHROMA> background = {}, result = {};
-    if (p.kind == PICTURE) background = load_chroma<CHROMA>(p.background, y, x, n);
+    if (p.kind == PICTURE) background = load_chroma<CHROMA>(p.background, y, x);
     Walk<float4> tone;
     Walk<float2> blur, delta;
     Places<CHROMA> tone_at, blur_at, delta_at;
@@ -158,7 +153,7 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
         result.u.word[0] |= (unsigned)store_code(u) << 8 * i;
         result.v.word[0] |= (unsigned)store_code(v) << 8 * i;
     }
-    store_chroma<CHROMA>(p.out, y, x, n, result);
+    store_chroma<CHROMA>(p.out, y, x, result);
 }
 
 template <bool BLURRED, bool STYLED>
@@ -169,7 +164,7 @@ DEVICE void compose_pair(const ComposeParams& p, int x, int y) {
             for (int i = 0; i <= LUMA; i++) both[i] *= 2.0f;
             break;
         }
-        const Codes<LUMA> luma = load_luma<LUMA>(p.frame, y + r, x, p.width - x);
+        const Codes<LUMA> luma = load_codes<LUMA>(luma_at(p.frame, y + r, x));
         float alpha[LUMA + 1];
         cover(p, x, y + r, luma, alpha);
         if (p.alpha) store_alpha(p, x, y + r, alpha + 1);
@@ -185,8 +180,7 @@ template <bool BLURRED, bool STYLED>
 DEVICE void compose_tile(const ComposeParams& p, int left, int top) {
     const int x = left + (int)threadIdx.x * LUMA;
     if (x >= p.width) return;
-#pragma unroll 1                           // few registers matter more: most tiles are copied
-    for (int y = top + 2 * (int)threadIdx.y; y < least(top + TILE_ROWS, p.height); y += 2 * (int)blockDim.y)
+    ROLLED for (int y = top + 2 * (int)threadIdx.y; y < least(top + TILE_ROWS, p.height); y += 2 * (int)blockDim.y)
         compose_pair<BLURRED, STYLED>(p, x, y);
 }
 

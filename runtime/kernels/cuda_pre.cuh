@@ -1,5 +1,5 @@
 // cutline_pre: YUV 4:2:0 frame -> the network's tensor and its guide, cropped, resized, coloured, normalised, in one pass.
-// In    y, u, v or interleaved uv, any pitch
+// In    y, u, v or interleaved uv; rows start at multiples of 16 bytes
 // Out   tensor 3 x h x w (either layout, any Number), guide uint8[3][h][w] = Y, Cb, Cr at the network's size
 // Map   a block makes 32 x 8 outputs. Down: a thread filters 16 neighbouring source bytes for one output row, four rows to
 //       a dp4a, into shared memory as Q7. Across: a thread makes one output of each plane out of that band. Bands of any
@@ -17,12 +17,12 @@ static constexpr int CHUNK = 288;          // bytes of a luma band; as many agai
 
 // Bytes begin .. end - 1 of a row are what a tile's outputs read.
 struct Stretch {
-    int begin, end, row_bytes;
+    int begin, end;
 };
 
 DEVICE Stretch stretch(const Resize& r, int first_output, int last_output, int row_bytes, int step) {
     const int begin = r.first_x[first_output] * step / 16 * 16;
-    return {begin, least((r.first_x[last_output] + r.taps_x) * step, row_bytes), row_bytes};
+    return {begin, least((r.first_x[last_output] + r.taps_x) * step, row_bytes)};
 }
 
 // Byte columns out of four rows: word j holds byte j of rows a, b, c, d.
@@ -37,16 +37,15 @@ DEVICE void turned(unsigned a, unsigned b, unsigned c, unsigned d, unsigned* col
 
 // 16 vertically filtered bytes of output row `row`, Q7.
 template <bool FINE>
-DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, int n, bool wide,
-                        unsigned short* band) {
+DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, unsigned short* band) {
     const unsigned* weight = r.weight_y + (ptrdiff_t)row * r.words_y * (FINE ? 2 : 1);
     const int first = r.first_y[row];
     unsigned low[16] = {}, high[16] = {};
-    for (int word = 0; word < r.words_y; word++) {
+    ROLLED for (int word = 0; word < r.words_y; word++) {
         Codes<16> line[4];
         for (int i = 0; i < 4; i++) {
             const int source = least(first + 4 * word + i, r.last_row);
-            line[i] = load_codes<16>(plane + (ptrdiff_t)source * pitch + byte, n, wide);
+            line[i] = load_codes<16>(plane + (ptrdiff_t)source * pitch + byte);
         }
         const unsigned taps = weight[word], taps_high = FINE ? weight[r.words_y + word] : 0;
         for (int i = 0; i < 4; i++) {
@@ -71,12 +70,11 @@ DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch
     ((uint4*)band)[1] = make_uint4(pair[4], pair[5], pair[6], pair[7]);
 }
 
-DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, int n, bool wide,
-                        unsigned short* band) {
+DEVICE void filter_down(const Resize& r, int row, const code_t* plane, int pitch, int byte, unsigned short* band) {
     if (r.fine)
-        filter_down<true>(r, row, plane, pitch, byte, n, wide, band);
+        filter_down<true>(r, row, plane, pitch, byte, band);
     else
-        filter_down<false>(r, row, plane, pitch, byte, n, wide, band);
+        filter_down<false>(r, row, plane, pitch, byte, band);
 }
 
 // What the bytes from .. from + length - 1 of a band add to output x; its samples are `step` bytes apart.
@@ -127,7 +125,7 @@ DEVICE void store_output(const PreParams& p, int x, int y, const int* sum) {
     if (p.tensor) store_tensor(p, x, y, to_rgb(p.matrix, {q8[0] * unit, q8[1] * unit, q8[2] * unit}));
 }
 
-KERNEL((PRE_COLUMNS * PRE_ROWS), cutline_pre, PreParams) {
+KERNEL((PRE_COLUMNS * PRE_ROWS, 3), cutline_pre, PreParams) {
     __shared__ __align__(16) unsigned short band[PRE_ROWS][2 * CHUNK];
     const int left = (int)blockIdx.x * PRE_COLUMNS, top = (int)blockIdx.y * PRE_ROWS;
     const int x = left + (int)threadIdx.x, y = top + (int)threadIdx.y, step = p.frame.interleaved ? 2 : 1;
@@ -141,21 +139,17 @@ KERNEL((PRE_COLUMNS * PRE_ROWS), cutline_pre, PreParams) {
         const int luma_groups = most(least(luma.end - luma_from, CHUNK) + 15, 0) / 16;
         const int chroma_groups = most(least(chroma.end - chroma_from, chroma_chunk) + 15, 0) / 16;
         const int groups = luma_groups + planes * chroma_groups;
-        for (int task = thread_of_block(); task < groups * rows; task += PRE_COLUMNS * PRE_ROWS) {
+        ROLLED for (int task = thread_of_block(); task < groups * rows; task += PRE_COLUMNS * PRE_ROWS) {
             const int row = task / groups;
             int group = task - row * groups;
             if (group < luma_groups) {
-                const int byte = luma_from + 16 * group;
-                filter_down(p.luma, top + row, p.frame.y, p.frame.luma_pitch, byte, luma.row_bytes - byte,
-                            p.frame.wide & WIDE_LUMA, band[row] + 16 * group);
+                filter_down(p.luma, top + row, p.frame.y, p.frame.luma_pitch, luma_from + 16 * group, band[row] + 16 * group);
                 continue;
             }
             group -= luma_groups;
             const bool second = group >= chroma_groups;
             if (second) group -= chroma_groups;
-            const int byte = chroma_from + 16 * group;
-            filter_down(p.chroma, top + row, second ? p.frame.v : p.frame.u, p.frame.chroma_pitch, byte,
-                        chroma.row_bytes - byte, p.frame.wide & WIDE_CHROMA,
+            filter_down(p.chroma, top + row, second ? p.frame.v : p.frame.u, p.frame.chroma_pitch, chroma_from + 16 * group,
                         band[row] + CHUNK + (second ? chroma_chunk : 0) + 16 * group);
         }
         __syncthreads();

@@ -119,40 +119,39 @@ def uploaded(array: NDArray[Any]) -> Guarded:
 FILLER = 77
 
 
+def rounded(count: int) -> int:
+    """Up to the next multiple of what the kernels move at once."""
+    return (count + 15) // 16 * 16
+
+
 @final
 class Surface:
-    """A picture in guarded memory, laid out at random: I420 or NV12, aligned to 16 bytes or not."""
+    """A picture in guarded memory, I420 or NV12, its pitches drawn at random."""
 
-    def __init__(self, form: FrameFormat, rng: np.random.Generator, *, interleaved: bool, aligned: bool) -> None:
-        width, height = form.chroma_width * (2 if interleaved else 1), form.chroma_height
-        self._memory: list[tuple[Guarded, U8, int]] = []
-        luma, luma_pitch = self._plane(form.width, form.height, rng, aligned)
-        first, chroma_pitch = self._plane(width, height, rng, aligned)
-        y = self._memory[0][1]
-        if interleaved:
-            shared = self._memory[1][1]
-            self.planes = Planes(y, shared[:, 0::2], shared[:, 1::2])
-            second = first + 1
-        else:
-            second, _ = self._plane(width, height, rng, aligned, pitch=chroma_pitch)
-            self.planes = Planes(y, self._memory[1][1], self._memory[2][1])
+    def __init__(self, form: FrameFormat, rng: np.random.Generator, *, interleaved: bool) -> None:
+        self._memory: list[tuple[Guarded, U8, U8]] = []
+        pitch = rounded(form.width) + 16 * int(rng.integers(3))
+        y = self._plane(form.width, form.height, pitch, rng)
+        columns = form.chroma_width * (2 if interleaved else 1)
+        chroma_pitch = rounded(columns) + 16 * int(rng.integers(3))
+        first = self._plane(columns, form.chroma_height, chroma_pitch, rng)
+        second = first if interleaved else self._plane(columns, form.chroma_height, chroma_pitch, rng)
+        self.planes = Planes(y, first[:, 0::2], first[:, 1::2]) if interleaved else Planes(y, first, second)
+        at = [memory.address for memory, _, _ in self._memory]
         self.device = DevicePlanes(
-            y=luma, u=first, v=second, luma_pitch=luma_pitch, chroma_pitch=chroma_pitch, interleaved=interleaved
+            y=at[0],
+            u=at[1],
+            v=at[1] + 1 if interleaved else at[2],
+            luma_pitch=pitch,
+            chroma_pitch=chroma_pitch,
+            interleaved=interleaved,
         )
 
-    def _plane(
-        self, columns: int, rows: int, rng: np.random.Generator, aligned: bool, *, pitch: int = 0
-    ) -> tuple[int, int]:
-        """Take a plane. Returns address and pitch."""
-        if not pitch:
-            pitch = (
-                (columns + 15) // 16 * 16 + 16 * int(rng.integers(2)) if aligned else columns + int(rng.integers(20))
-            )
-        nbytes = pitch * rows if aligned else pitch * (rows - 1) + columns
-        memory = Guarded(nbytes, at_end=bool(rng.integers(2)), fill=FILLER)
-        plane = np.lib.stride_tricks.as_strided(memory.bytes, (rows, columns), (pitch, 1))
-        self._memory.append((memory, plane, columns))
-        return memory.address, pitch
+    def _plane(self, columns: int, rows: int, pitch: int, rng: np.random.Generator) -> U8:
+        memory = Guarded(pitch * rows, at_end=bool(rng.integers(2)), fill=FILLER)
+        whole = memory.bytes.reshape(rows, pitch)
+        self._memory.append((memory, whole[:, :columns], whole[:, rounded(columns) :]))
+        return self._memory[-1][1]
 
     @property
     def arrays(self) -> tuple[U8, U8, U8]:
@@ -164,11 +163,5 @@ class Surface:
             mine[:] = theirs
 
     def intact(self) -> bool:
-        """Whether all bytes between the rows still are what they were."""
-        for memory, plane, _ in self._memory:
-            kept = plane.copy()
-            plane[:] = FILLER
-            if not (memory.bytes == FILLER).all():
-                return False
-            plane[:] = kept
-        return True
+        """Whether nothing was written behind the rows, up to the pitch."""
+        return all((beside == FILLER).all() for _, _, beside in self._memory)

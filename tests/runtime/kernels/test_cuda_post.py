@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from draws import KINDS, agree, answer, backgrounds, options, outputs, styles
-from emulated import Emulator, Guarded, Surface, uploaded
+from emulated import FILLER, Emulator, Guarded, Surface, rounded, uploaded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,13 +44,13 @@ class Rig:
         self._nans = Guarded(8, fill=0, align=8)
         self._matte = Guarded(4 * window.width * window.height, align=4)
         self.matte = self._matte.view(np.float32, (window.height, window.width))
-        aligned = bool(rng.integers(2))
-        pitch = (form.width + 15) // 16 * 16 if aligned else form.width + int(rng.integers(5))
-        self._alpha, self._pitch = Guarded(pitch * form.height, fill=77), pitch
-        self.alpha = self._alpha.view(np.uint8, (form.height, pitch))[:, : form.width]
-        self.out = Surface(form, rng, interleaved=bool(rng.integers(2)), aligned=bool(rng.integers(2)))
-        self.frame = Surface(form, rng, interleaved=bool(rng.integers(2)), aligned=bool(rng.integers(2)))
-        self.behind = Surface(form, rng, interleaved=bool(rng.integers(2)), aligned=bool(rng.integers(2)))
+        self._pitch = rounded(form.width) + 16 * int(rng.integers(2))
+        self._alpha = Guarded(self._pitch * form.height, fill=FILLER)
+        whole = self._alpha.view(np.uint8, (form.height, self._pitch))
+        self.alpha, self._beside = whole[:, : form.width], whole[:, rounded(form.width) :]
+        self.out = Surface(form, rng, interleaved=bool(rng.integers(2)))
+        self.frame = Surface(form, rng, interleaved=bool(rng.integers(2)))
+        self.behind = Surface(form, rng, interleaved=bool(rng.integers(2)))
 
     @property
     def nans(self) -> int:
@@ -95,8 +95,7 @@ class Rig:
         return launches
 
     def intact(self) -> bool:
-        beside = self._alpha.view(np.uint8, (self.alpha.shape[0], self._pitch))[:, self.alpha.shape[1] :]
-        return self.out.intact() and self.frame.intact() and bool((beside == 77).all())
+        return self.out.intact() and self.frame.intact() and bool((self._beside == FILLER).all())
 
 
 @often

@@ -47,14 +47,14 @@ class Rig:
 
 
 @often
-@given(data=st.data(), form=formats(), interleaved=st.booleans(), aligned=st.booleans(), seed=seeds)
+@given(data=st.data(), form=formats(), interleaved=st.booleans(), seed=seeds)
 def test_pre_agrees_with_its_twin(
-    emulator: Emulator, data: st.DataObject, form: FrameFormat, interleaved: bool, aligned: bool, seed: int
+    emulator: Emulator, data: st.DataObject, form: FrameFormat, interleaved: bool, seed: int
 ) -> None:
     window = data.draw(windows(form))
     image = data.draw(images(window.width, window.height))
     rng = np.random.default_rng(seed)
-    frame = Surface(form, rng, interleaved=interleaved, aligned=aligned)
+    frame = Surface(form, rng, interleaved=interleaved)
     frame.draw(draw_frame(form, rng).planes)
     rig = Rig(emulator, form, image, window)
     emulator.backwards = data.draw(st.booleans())
@@ -74,7 +74,7 @@ def test_the_guide_is_the_cpu_s_to_the_bit(
     window = data.draw(windows(form, largest=80))
     image = Image(tensor="x", width=window.width, height=window.height)
     rng = np.random.default_rng(seed)
-    frame = Surface(form, rng, interleaved=interleaved, aligned=True)
+    frame = Surface(form, rng, interleaved=interleaved)
     frame.draw(draw_frame(form, rng).planes)
     rig = Rig(emulator, form, image, window)
     record = rig.run(frame.device)
@@ -87,7 +87,7 @@ def test_the_guide_is_the_cpu_s_to_the_bit(
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_frames_much_larger_than_the_network_go_through_in_chunks(emulator: Emulator, interleaved: bool) -> None:
     form, rng = FrameFormat(width=4000, height=70), np.random.default_rng(3)
-    frame = Surface(form, rng, interleaved=interleaved, aligned=True)
+    frame = Surface(form, rng, interleaved=interleaved)
     frame.draw(draw_frame(form, rng).planes)
     image = Image(tensor="x", width=9, height=7)
     window = place(form.width, form.height, 9, 7, mode="stretch")
@@ -99,7 +99,7 @@ def test_frames_much_larger_than_the_network_go_through_in_chunks(emulator: Emul
 
 def test_tensor_and_guide_are_written_only_where_they_are_wanted(emulator: Emulator) -> None:
     form, rng = FrameFormat(width=40, height=30), np.random.default_rng(1)
-    frame = Surface(form, rng, interleaved=False, aligned=True)
+    frame = Surface(form, rng, interleaved=False)
     rig = Rig(emulator, form, Image(tensor="x", width=9, height=7), place(40, 30, 9, 7))
     rig.tensor[:], rig.guide[:] = 5, 5
     rig.run(frame.device, tensor=False)
@@ -114,12 +114,19 @@ def test_tensor_and_guide_are_written_only_where_they_are_wanted(emulator: Emula
 def test_a_pitch_below_a_row_is_refused(emulator: Emulator) -> None:
     rig = Rig(emulator, FrameFormat(width=40, height=30), Image(tensor="x", width=9, height=7), place(40, 30, 9, 7))
     with pytest.raises(ContractError, match="smaller than a row"):
-        rig.run(DevicePlanes(y=0, u=0, v=0, luma_pitch=40, chroma_pitch=19))
+        rig.run(DevicePlanes(y=0, u=0, v=0, luma_pitch=32, chroma_pitch=32))
 
 
 def test_nv12_with_its_chroma_apart_is_refused() -> None:
     with pytest.raises(ContractError, match="each Cr beside its Cb"):
         DevicePlanes(y=0, u=16, v=32, luma_pitch=16, chroma_pitch=16, interleaved=True)
+
+
+@pytest.mark.parametrize(("y", "pitch"), [(8, 64), (0, 72)])
+def test_a_misaligned_plane_is_refused(emulator: Emulator, y: int, pitch: int) -> None:
+    rig = Rig(emulator, FrameFormat(width=40, height=30), Image(tensor="x", width=9, height=7), place(40, 30, 9, 7))
+    with pytest.raises(ContractError, match="misaligned"):
+        rig.run(DevicePlanes(y=y, u=0, v=0, luma_pitch=pitch, chroma_pitch=32))
 
 
 def test_an_access_beyond_a_plane_is_caught(emulator: Emulator) -> None:
