@@ -10,8 +10,8 @@ from cutline.benchmarks.axes import Axis
 
 __all__ = ["Line", "Mark", "Part", "legend", "line_chart", "stacked_bar"]
 
-WIDTH, HEIGHT = 460, 290  # pixels of a line chart
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 46  # its margins
+WIDTH, HEIGHT = 460, 298  # pixels of a line chart
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 20, 46  # its margins
 BAR_WIDTH, BAR_HEIGHT = 940, 34
 COLOURS = 6  # classes line0 ... of the style sheet, each with a dash pattern of its own
 
@@ -49,10 +49,11 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, marks: Se
     parts += _grid(x, y)
     for mark in marks:
         at = _across(x, mark.value)
-        end = ' text-anchor="end"' if at > WIDTH - 140 else ""
-        dx = -4 if end else 4
-        parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" class="mark"/>')
-        parts.append(f'<text x="{at + dx:.1f}" y="{HEIGHT - BOTTOM - 6}" class="tick"{end}>{escape(mark.label)}</text>')
+        anchor = "start" if at < WIDTH / 2 else "end"
+        parts.append(f'<path d="M{at:.1f} {TOP - 6}V{HEIGHT - BOTTOM}" class="mark"/>')
+        parts.append(
+            f'<text x="{at:.1f}" y="{TOP - 9}" class="tick" text-anchor="{anchor}">{escape(mark.label)}</text>'
+        )
     for number, line in enumerate(lines):
         kind = f"line{number % COLOURS}"
         places = [(_across(x, a), _up(y, b)) for a, b in line.points]
@@ -78,12 +79,13 @@ def legend(labels: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def stacked_bar(parts: Sequence[Part], *, top: float, title: str) -> str:
-    """Parts end to end, on a scale whose full width is `top`; a part's figure is written where it fits."""
+def stacked_bar(parts: Sequence[Part], *, title: str) -> str:
+    """Parts end to end over the whole width; a part's figure is written where it fits."""
+    whole = sum(part.value for part in parts)
     drawn = [f'<svg viewBox="0 0 {BAR_WIDTH} {BAR_HEIGHT}" role="img" aria-label="{escape(title)}" class="chart">']
     at = 0.0
     for part in parts:
-        width = BAR_WIDTH * part.value / top if top > 0 else 0.0
+        width = BAR_WIDTH * part.value / whole if whole > 0 else 0.0
         drawn.append(
             f'<rect x="{at:.2f}" y="4" width="{width:.2f}" height="{BAR_HEIGHT - 8}" class="{part.kind}">'
             f"<title>{escape(part.name)}: {part.value:.2f} ms</title></rect>"

@@ -9,15 +9,14 @@ from cutline.benchmarks.axes import category_axis, linear_axis, nines_axis, span
 from cutline.benchmarks.plot import Line, Mark, Part, legend, line_chart, stacked_bar
 from cutline.benchmarks.report_style import STYLE
 from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows, number
-from cutline.benchmarks.schema import STAGES, Curve, Document, Scenario, Stage
+from cutline.benchmarks.schema import STAGES, Curve, Document, Scenario
 from cutline.benchmarks.timeline import timeline
 from cutline.engine.page import page, table
 
 __all__ = ["report"]
 
-_CDFS = {
-    "latency": "available to composite", "sink": "available to sink done", "compute": "compute",
-}  # fmt: skip
+_CDFS = {"latency": "available to composite", "sink": "available to sink done", "compute": "compute"}
+_LATENCY_OF = {"network": "one inference", "multi stream": "one query"}  # where it is not a frame's
 _CURVES = {"fps": "frames per second, all streams", "per_stream": "frames per second of a stream", "p99": "p99, ms"}
 _OVER = {"streams": "streams", "size": "frame size", "cores": "cores", "batch": "samples of a query"}
 
@@ -89,13 +88,13 @@ def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
     found = [(s, name, cdf) for s in scenarios for name, cdf in s.cdfs.items() if cdf.unit == "ms" and cdf.n > 0]
     if not found:
         return ""
-    several = len({s.label for s, *_ in found}) > 1
+    names = _distinct([s for s, *_ in found])
     lines = [
         Line(
-            label=", ".join(p for p in (s.label.partition(", ")[2] if several else "", _CDFS.get(name, name)) if p),
+            label=", ".join(part for part in (name, _meaning(s, key)) if part),
             points=[(value, min(share, 1 - 1 / cdf.n)) for value, share in zip(cdf.values, cdf.shares, strict=True)],
         )
-        for s, name, cdf in found
+        for name, (s, key, cdf) in zip(names, found, strict=True)
     ]
     periods = sorted({1000 / s.pace_fps for s in scenarios if s.pace_fps})
     marks = [Mark(period, f"one period, {number(period)} ms") for period in periods]
@@ -105,17 +104,27 @@ def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
     return f"<figure><h3>{escape(kind)}</h3>{chart}{legend([line.label for line in lines])}</figure>"
 
 
+def _meaning(scenario: Scenario, key: str) -> str:
+    return (_LATENCY_OF.get(scenario.kind) if key == "latency" else None) or _CDFS.get(key, key)
+
+
+def _distinct(scenarios: Sequence[Scenario]) -> list[str]:
+    """Labels without the parts that all of them have."""
+    parts = [scenario.label.split(", ") for scenario in scenarios]
+    shared = set[str](parts[0]).intersection(*parts)
+    return [", ".join(part for part in mine if part not in shared) for mine in parts]
+
+
 def _stages(scenarios: Sequence[Scenario]) -> str:
     shown = [s for s in scenarios if s.stages]
     if not shown:
         return ""
     note = (
         "<p>Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was "
-        "done with it. Bars share one scale. Decoding runs before that, in a process of its own, and is in the table "
-        "alone. Core time is what a stage takes from the processor, wall time what a frame waits for it.</p>"
+        "done with it; each bar is one such time. Decoding runs before that, in a process of its own, and is in the "
+        "table alone. Core time is what a stage takes from the processor, wall time what a frame waits for it.</p>"
     )
-    top = max(sum(part.value for part in _parts(s.stages)) for s in shown)
-    parts = [_stage_table(s, top) for s in shown]
+    parts = [_stage_table(s) for s in shown]
     items = "".join(
         f'<li><svg viewBox="0 0 10 10" class="swatch"><rect width="10" height="10" class="{name}"/></svg>{name}</li>'
         for name in STAGES[1:]
@@ -123,11 +132,7 @@ def _stages(scenarios: Sequence[Scenario]) -> str:
     return f'<h2>Stages</h2>{note}<ul class="legend">{items}</ul>{"".join(parts)}'
 
 
-def _parts(stages: Sequence[Stage]) -> list[Part]:
-    return [Part(name=s.name, value=s.mean_ms, kind=s.name) for s in stages if s.name != "decode"]
-
-
-def _stage_table(scenario: Scenario, top: float) -> str:
+def _stage_table(scenario: Scenario) -> str:
     rows = [
         [
             stage.name,
@@ -135,13 +140,15 @@ def _stage_table(scenario: Scenario, top: float) -> str:
             f"{stage.mean_ms:.2f}",
             "" if stage.share is None else f"{stage.share:.1%}",
             "" if stage.core_ms is None else f"{stage.core_ms:.2f}",
-            "" if stage.bytes is None else f"{stage.bytes / 2**20:.2f}",
+            "" if stage.bytes is None else f"{stage.bytes / 1e6:.2f}",
         ]
         for stage in scenario.stages
     ]
-    bar = stacked_bar(_parts(scenario.stages), top=top, title=f"Stages, {scenario.label}")
-    head = ["stage", "median", "bounds", "mean ms", "share", "core-ms", "MiB moved"]
-    return f"<h3>{escape(scenario.label)}</h3>{bar}{table(head, rows)}"
+    parts = [Part(name=s.name, value=s.mean_ms, kind=s.name) for s in scenario.stages if s.name != "decode"]
+    bar = stacked_bar(parts, title=f"Stages, {scenario.label}")
+    total = number(sum(part.value for part in parts))
+    head = ["stage", "median", "bounds", "mean ms", "share", "core-ms", "MB moved"]
+    return f'<h3>{escape(scenario.label)} <span class="dim">{total} ms</span></h3>{bar}{table(head, rows)}'
 
 
 def _timelines(scenarios: Sequence[Scenario]) -> str:
@@ -161,7 +168,7 @@ def _scaling(curves: Sequence[Curve]) -> str:
     parts = []
     for over in dict.fromkeys(c.over for c in curves):
         mine = [c for c in curves if c.over == over]
-        parts.append(_warnings(text for c in mine for text in c.warnings))
+        parts.append(_warnings(f"{_OVER[over]}, {c.precision}: {text}" for c in mine for text in c.warnings))
         charts = "".join(_curve(mine, over, figure) for figure in _CURVES)
         parts.append(f'<div class="two">{charts}</div>')
     return f"<h2>Scaling</h2>{''.join(parts)}" if parts else ""

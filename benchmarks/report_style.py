@@ -14,7 +14,7 @@ _OWN: Final = """
 --wait_sink:#a3acb6;--sink:#b8629b;--grid:#e9ecf0;--on:#fff;--quiet:#22262b}
 @media(prefers-color-scheme:dark){:root{--decode:#6ab9ea;--copy:#e8b23a;--wait:#4a525b;--pre:#3cb992;--network:#4f9bdb;
 --post:#ee8444;--wait_sink:#656f7a;--sink:#d78fbd;--grid:#23282d;--on:#101316;--quiet:#e6e9ec}}
-h3{font-size:15px;margin:22px 0 4px}
+h1,.lead{overflow-wrap:anywhere}h3{font-size:15px;margin:22px 0 4px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:10px 20px}
 .two h3{margin-top:6px}
 .grid{stroke:var(--grid);fill:none}.tick{font:11px system-ui,sans-serif;fill:var(--dim)}
@@ -33,7 +33,7 @@ h3{font-size:15px;margin:22px 0 4px}
 .stage.odd{fill-opacity:.62}.stage.lost{stroke:var(--bad);stroke-width:1.4}
 .inside{font:12px system-ui,sans-serif;fill:var(--on);text-anchor:middle}
 .inside.wait,.inside.copy,.inside.wait_sink{fill:var(--quiet)}
-.warn{color:var(--bad);font-size:13px}.dim{color:var(--dim)}
+.warn{color:var(--bad);font-size:13px}.dim{color:var(--dim);font-weight:400}
 .number{white-space:nowrap}td.across{padding-top:16px}
 @media print{:root{--ink:#1a1d21;--dim:#5d6670;--paper:#fff;--line:#dfe3e8;--grid:#e9ecf0}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:12px}h2,h3{break-after:avoid}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from cutline.benchmarks.schema import Document, Figure, Scenario
+from cutline.benchmarks.statistics import CV_LIMIT
 
 __all__ = ["bounded", "figure_rows", "machine_rows", "number"]
-
-NOISE = 0.025  # variation between repeats above which a figure is not trusted
 
 
 def number(value: float) -> str:
@@ -21,18 +20,19 @@ def number(value: float) -> str:
 def bounded(figure: Figure) -> list[str]:
     """Value with unit, and bounds."""
     value = _nowrap(_with_unit(figure))
-    if figure.low is None or figure.high is None:
+    if figure.low is None and figure.high is None:
         return [value, ""]
     percent = "" if figure.confidence == 0.95 else f" ({figure.confidence:.0%})"
     scale = 100 if figure.unit == "ratio" and figure.better == "lower" else 1
-    return [value, _nowrap(f"{number(scale * figure.low)} – {number(scale * figure.high)}{percent}")]
+    low, high = ("…" if bound is None else number(scale * bound) for bound in (figure.low, figure.high))
+    return [value, _nowrap(f"{low} – {high}{percent}")]
 
 
 def figure_rows(scenario: Scenario) -> list[list[str]]:
     """The scenario in a row of its own, then a row for each figure: name, value, bounds, n, CV and warnings."""
     rows = [[_scenario(scenario)]]
     for name, figure in scenario.figures.items():
-        noisy = bool(figure.warnings) or (figure.cv is not None and figure.cv > NOISE)
+        noisy = bool(figure.warnings) or (figure.cv is not None and figure.cv > CV_LIMIT)
         value, bounds = bounded(figure)
         rows.append(
             [
@@ -41,7 +41,7 @@ def figure_rows(scenario: Scenario) -> list[list[str]]:
                 bounds,
                 str(figure.n),
                 "" if figure.cv is None else f"{figure.cv:.1%}",
-                _warning(figure.warnings),
+                f'<span class="warn">{escape("; ".join(figure.warnings))}</span>' if figure.warnings else "",
             ]
         )
     return rows
@@ -84,12 +84,8 @@ def _scenario(scenario: Scenario) -> str:
         f"{scenario.repeats} repeats" if scenario.repeats > 1 else "",
         f"after {scenario.warm_up_frames} to warm up" if scenario.warm_up_frames else "",
     ]
-    warning = f"<br>{_warning(scenario.warnings)}" if scenario.warnings else ""
+    warning = f'<br><span class="dim">{escape("; ".join(scenario.warnings))}</span>' if scenario.warnings else ""
     return f'<b>{escape(scenario.label)}</b> <span class="dim">{", ".join(f for f in facts if f)}</span>{warning}'
-
-
-def _warning(texts: tuple[str, ...]) -> str:
-    return f'<span class="warn">{escape("; ".join(texts))}</span>' if texts else ""
 
 
 def _nowrap(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -25,8 +26,10 @@ def timeline(trace: Sequence[FrameRecord], *, title: str) -> str:
     stages = {name: blocks for name, blocks in stages.items() if blocks}
     lanes = {name: 1 + max(lane for lane, *_ in blocks) for name, blocks in stages.items()}
     height = HEAD + sum(LANE * n + GAP for n in lanes.values()) + 10
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height * ROWS}" role="img" aria-label="{escape(title)}" class="chart">']
-    for row in range(ROWS):
+    last = max((end for blocks in stages.values() for _, _, end, _ in blocks), default=0.0)
+    rows = min(ROWS, max(1, math.ceil(last * ROWS / SECOND_MS)))
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height * rows}" role="img" aria-label="{escape(title)}" class="chart">']
+    for row in range(rows):
         parts += _row(row, row * height, trace, stages, lanes)
     return "".join([*parts, "</svg>"])
 

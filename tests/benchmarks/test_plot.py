@@ -34,16 +34,16 @@ def test_bounds_and_marks_are_drawn() -> None:
 
 
 def test_parts_of_a_bar_fill_their_share_of_it() -> None:
-    parts = [Part(name="pre", value=1.0, kind="pre"), Part(name="network", value=8.0, kind="network")]
-    drawn = ET.fromstring(stacked_bar(parts, top=18.0, title="t"))
+    parts = [Part(name="pre", value=1.0, kind="pre"), Part(name="network", value=17.0, kind="network")]
+    drawn = ET.fromstring(stacked_bar(parts, title="t"))
     first, second = [(float(r.get("x", "")), float(r.get("width", ""))) for r in drawn.iter("rect")]
     assert first == (0, pytest.approx(BAR_WIDTH / 18, abs=0.01))
-    assert second == (pytest.approx(first[1], abs=0.01), pytest.approx(BAR_WIDTH * 8 / 18, abs=0.01))
-    assert [t.text for t in drawn.iter("text")] == ["network 8.0"]  # the other one has no room for its name
+    assert second == (pytest.approx(first[1], abs=0.01), pytest.approx(BAR_WIDTH * 17 / 18, abs=0.01))
+    assert [t.text for t in drawn.iter("text")] == ["network 17.0"]  # the other one has no room for its name
 
 
 def test_a_bar_of_nothing_is_empty() -> None:
-    assert re.findall(r'width="0.00"', stacked_bar([Part(name="pre", value=0.0, kind="pre")], top=0.0, title="t"))
+    assert re.findall(r'width="0.00"', stacked_bar([Part(name="pre", value=0.0, kind="pre")], title="t"))
 
 
 def test_a_legend_names_lines_in_their_order() -> None:

@@ -133,3 +133,19 @@ def test_a_share_is_a_percentage_and_a_ratio_a_factor() -> None:
     assert re.sub("<.*?>", "", " ".join(bounded(missed))) == "1.23 % 1.00 – 2.00"
     ratio = Figure(value=0.67, unit="ratio", better="higher", n=10, low=0.6, high=0.7, confidence=0.9)
     assert re.sub("<.*?>", "", " ".join(bounded(ratio))) == "0.67 × 0.600 – 0.700 (90%)"
+
+
+def test_lines_are_told_apart_by_what_differs() -> None:
+    document = example()
+    paced = next(s for s in document.scenarios if s.kind == "paced")
+    both = (paced, msgspec.structs.replace(paced, precision="fp32"))
+    text, _ = checked(msgspec.structs.replace(document, scenarios=both))
+    assert "</svg>int8, available to composite</li>" in text
+    assert "</svg>fp32, available to sink done</li>" in text
+    alone, _ = checked(msgspec.structs.replace(document, scenarios=(document.scenarios[0],)))
+    assert "</svg>one inference</li>" in alone
+
+
+def test_a_bound_that_is_not_known_is_left_open() -> None:
+    figure = Figure(value=30.0, unit="ms", better="lower", n=40, low=28.0)
+    assert re.sub("<.*?>", "", bounded(figure)[1]) == "28.0 – …"

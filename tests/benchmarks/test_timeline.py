@@ -88,3 +88,9 @@ def test_frames_of_another_second_take_no_room() -> None:
     now = record(0, ("decode", 1.0, 5.0))
     later = [record(i, ("decode", 1001.0, 1100.0)) for i in (1, 2)]
     assert draw(now, *later) == draw(now)
+
+
+def test_a_short_trace_has_no_empty_rows() -> None:
+    height = {end: float(draw(record(0, ("pre", 0.0, end))).split('"')[1].split()[3]) for end in (200.0, 300.0, 900.0)}
+    assert height[300.0] == 2 * height[200.0]
+    assert height[900.0] == 4 * height[200.0]
