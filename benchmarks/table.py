@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from cutline.benchmarks.schema import Curve, Document, Figure, Scenario
+from cutline.benchmarks.statistics import CV_LIMIT
 
 __all__ = ["show", "shown"]
 
 LATENCY = ("p50", "p90", "p99", "p99.9")
-# figures with a column of their own; all others are listed below the table
-COLUMNS = frozenset({*LATENCY, *(f"latency.{q}" for q in LATENCY), "fps"})
+# figures that have their place elsewhere: a column, or the head of the table of stages
+ELSEWHERE = frozenset({*LATENCY, *(f"latency.{q}" for q in LATENCY), "fps", "core_ms", "python_ms"})
 DIGITS = 3
 
 
 def show(document: Document, console: Console) -> None:
     """Print everything that is worth a line."""
     d = document
-    console.print(f"{d.model.name} {d.model.version} on {d.machine.cpu}, {d.machine.cores} cores; {d.input.name}")
+    head = f"{d.model.name} {d.model.version} on {d.machine.cpu}, {d.machine.cores} cores; {d.input.name}"
+    console.print(Text(head), soft_wrap=True)
     console.print(
         f"{d.input.width}x{d.input.height}{', looped' if d.input.looped else ''}; {d.seconds:.0f} s; stamps cost "
         f"{d.instrument.overhead_us:.1f} us a frame{'' if d.complete else '; interrupted: this is what there is'}"
@@ -71,13 +74,21 @@ def _scenarios(scenarios: Sequence[Scenario]) -> Table:
     for s in scenarios:
         cells = [_cell(s, name) for name in LATENCY]
         rate = s.figures.get("fps")
-        more = ", ".join(f"{name} {_digits(f.value)} {f.unit}" for name, f in s.figures.items() if _is_more(name))
-        table.add_row(s.label, *cells, shown(rate) if rate else "", str(s.frames or ""), more)
+        more = ", ".join(_named(name, f) for name, f in s.figures.items() if _is_more(name))
+        table.add_row(Text(s.label), *cells, shown(rate) if rate else "", str(s.frames or ""), more)
     return table
 
 
+def _named(name: str, figure: Figure) -> str:
+    if figure.unit == "ratio" and name != "ratio":
+        return f"{name} {100 * figure.value:.1f} %"
+    unit = "" if figure.unit in ("ratio", "frames") else f" {figure.unit}"
+    value = f"{figure.value:.0f}" if figure.unit == "frames" else _digits(figure.value)
+    return f"{name} {value}{unit}"
+
+
 def _is_more(name: str) -> bool:
-    return name not in COLUMNS and not name.startswith("sink.")
+    return name not in ELSEWHERE and not name.startswith("sink.")
 
 
 def _cell(scenario: Scenario, name: str) -> str:
@@ -88,8 +99,12 @@ def _cell(scenario: Scenario, name: str) -> str:
 
 
 def _stages(scenario: Scenario) -> Table:
-    table = Table(box=None, pad_edge=False, title=f"stages: {scenario.label}", title_justify="left")
-    table.add_column("stage")
+    whole, python = scenario.figures.get("core_ms"), scenario.figures.get("python_ms")
+    title = f"stages: {escape(scenario.label)}"
+    if whole is not None and python is not None:
+        title += f"; {_digits(whole.value)} core-ms a frame, Python's share {_digits(python.value)}"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table.add_column("stage", min_width=len(title) - 40)
     for name in ("median ms", "mean ms", "share", "core-ms", "MB"):
         table.add_column(name, justify="right")
     for stage in scenario.stages:
@@ -106,7 +121,7 @@ def _stages(scenario: Scenario) -> Table:
 
 def _curve(curve: Curve) -> Table:
     table = Table(box=None, pad_edge=False, title=f"scaling over {curve.over}, {curve.precision}", title_justify="left")
-    table.add_column(curve.over)
+    table.add_column(curve.over, min_width=10)
     table.add_column("fps", justify="right")
     table.add_column("of each", justify="right")
     for point in curve.points:
@@ -116,13 +131,24 @@ def _curve(curve: Curve) -> Table:
 
 
 def _notes(document: Document) -> Iterator[str]:
+    """One line for the run, for each scenario and for each curve that has something to say."""
     yield from document.warnings
     for scenario in document.scenarios:
-        for warning in scenario.warnings:
-            yield f"{scenario.label}: {warning}"
-        for name, figure in scenario.figures.items():
-            for warning in figure.warnings:
-                yield f"{scenario.label}: {name} {warning}"
+        told = [*scenario.warnings, *_of_figures(scenario.figures)]
+        if told:
+            yield f"{scenario.label}: {'; '.join(told)}"
     for curve in document.scaling:
-        for warning in curve.warnings:
-            yield f"scaling over {curve.over}: {warning}"
+        if curve.warnings:
+            yield f"scaling over {curve.over}: {'; '.join(curve.warnings)}"
+
+
+def _of_figures(figures: Mapping[str, Figure]) -> list[str]:
+    """Those that vary too much in one phrase; what else they say, each."""
+    varying = [(name, f.cv) for name, f in figures.items() if f.cv is not None and f.cv > CV_LIMIT]
+    others = [f"{name} {w}" for name, f in figures.items() for w in f.warnings if not w.startswith("varies by")]
+    if not varying:
+        return others
+    return [
+        *others,
+        f"repeats vary by up to {100 * max(cv for _, cv in varying):.1f} %: {', '.join(n for n, _ in varying)}",
+    ]
