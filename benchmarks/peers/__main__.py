@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from cutline.benchmarks.machine import describe_machine
+from cutline.benchmarks.clips import open_clip
+from cutline.benchmarks.machine import describe_machine, source_commit
 from cutline.benchmarks.peers.catalogue import Entry, choose, read_entries
-from cutline.benchmarks.peers.clips import kiosk_clip
 from cutline.benchmarks.peers.contest import Contestant, hold, summarise
 from cutline.benchmarks.peers.environment import default_folder, find_interpreter
 from cutline.benchmarks.peers.rival import Rival
@@ -24,7 +23,7 @@ from cutline.runtime.errors import CutlineError, OutputError, UsageError
 
 OURS: Final = "cutline_pipeline"  # what ratios are frames of
 REFERENCE: Final = "usual_script"  # what composites are compared with
-FRAME: Final = 45  # of the clip, counted from 0, whose composite is compared and shown
+FRAME: Final = 20  # of the clip, counted from 0, whose composite is compared and shown
 
 
 def tell(text: str) -> None:
@@ -39,7 +38,7 @@ def read_words(words: list[str]) -> argparse.Namespace:
         UsageError: a number makes no sense.
     """
     parser = argparse.ArgumentParser(prog="python -m cutline.benchmarks.peers", description=__doc__)
-    parser.add_argument("clip", nargs="?", type=Path, help="a clip (default: the demo's kiosk at 1080p)")
+    parser.add_argument("clip", nargs="?", default="synthetic://", help="a clip (default: the demo's kiosk at 1080p)")
     parser.add_argument("--only", default="", metavar="PEER,...", help="these, and Cutline; files of entries/")
     parser.add_argument("--bundle", default="cutout", help="whose network is used (default: cutout)")
     parser.add_argument("--rounds", type=int, default=6)
@@ -62,7 +61,7 @@ def compare(words: list[str]) -> None:
     given = read_words(words)
     wanted = tuple(key for key in given.only.split(",") if key)
     entries = choose(read_entries(), wanted, always=OURS)
-    clip = given.clip or kiosk_clip(default_folder(), tell)
+    clip = open_clip(given.clip, tell)
     with open_setting(clip, given.bundle) as setting:
         contestants = [_contestant(e, v, setting) for e in entries for v in setting.variants(e)]
         interpreters = _interpreters(contestants, install=not given.no_install)
@@ -119,11 +118,11 @@ def _contest(
     return Contest(
         command=" ".join(["python -m cutline.benchmarks.peers", *words]),
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        commit=_commit(),
+        commit=source_commit(),
         machine=describe_machine((), None),
-        clip=setting.clip.name,
-        width=setting.width,
-        height=setting.height,
+        clip=setting.clip.info.name,
+        width=setting.clip.info.width,
+        height=setting.clip.info.height,
         bundle=setting.bundle,
         rounds=given.rounds,
         seconds=given.seconds,
@@ -131,14 +130,6 @@ def _contest(
         results=summarise(contestants, reference=REFERENCE, base=base),
         left_out={c.name: c.failure for c in contestants if c.failure},
     )
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None  # not a checkout
 
 
 def _write(path: Path, data: bytes) -> None:

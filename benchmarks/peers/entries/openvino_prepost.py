@@ -59,5 +59,4 @@ def _compile(job: Job, height: int, width: int) -> ov.CompiledModel:
     image.preprocess().convert_color(ColorFormat.RGB)
     image.preprocess().mean([255 * m for m in job.mean]).scale([255 * s for s in job.std])
     image.model().set_layout(ov.Layout("NCHW"))
-    properties = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": job.openvino_precision}
-    return ov.Core().compile_model(steps.build(), "CPU", properties)
+    return ov.Core().compile_model(steps.build(), "CPU", job.openvino_properties)

@@ -22,8 +22,7 @@ SAME_PICTURE = False
 
 def composites(job: Job) -> Iterator[None]:
     """Yield once for each frame that the queue has taken; it takes one when another is done."""
-    properties = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": job.openvino_precision}
-    compiled = ov.Core().compile_model(job.network, "CPU", properties)
+    compiled = ov.Core().compile_model(job.network, "CPU", job.openvino_properties)
     queue = ov.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     mean, std = np.array(job.mean, np.float32), np.array(job.std, np.float32)
     tensors = []
