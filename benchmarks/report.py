@@ -9,7 +9,7 @@ from cutline.benchmarks.axes import category_axis, linear_axis, nines_axis, span
 from cutline.benchmarks.plot import Line, Mark, Part, legend, line_chart, stacked_bar
 from cutline.benchmarks.report_style import STYLE
 from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows, number
-from cutline.benchmarks.schema import STAGES, Curve, Document, Scenario
+from cutline.benchmarks.schema import STAGES, Cdf, Curve, Document, Scenario
 from cutline.benchmarks.timeline import timeline
 from cutline.engine.page import page, table
 
@@ -79,7 +79,7 @@ def _distributions(scenarios: Sequence[Scenario]) -> str:
         return ""
     note = (
         "<p>The share of frames that were no slower than so many milliseconds. Every nine has the same height, so "
-        "that the slowest frames can be seen; a line ends where its samples do.</p>"
+        "that the slowest can be seen. A line ends where its samples do; frames that never came keep it down.</p>"
     )
     return f'<h2>Latency</h2>{note}<div class="two">{"".join(charts)}</div>'
 
@@ -92,7 +92,7 @@ def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
     lines = [
         Line(
             label=", ".join(part for part in (name, _meaning(s, key)) if part),
-            points=[(value, min(share, 1 - 1 / cdf.n)) for value, share in zip(cdf.values, cdf.shares, strict=True)],
+            points=_points(s, cdf),
         )
         for name, (s, key, cdf) in zip(names, found, strict=True)
     ]
@@ -102,6 +102,13 @@ def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
     x, y = span_axis([*values, *periods], "ms"), nines_axis(max(cdf.n for *_, cdf in found), "share of frames")
     chart = line_chart(lines, x, y, title=f"Latency, {kind}", marks=marks)
     return f"<figure><h3>{escape(kind)}</h3>{chart}{legend([line.label for line in lines])}</figure>"
+
+
+def _points(scenario: Scenario, cdf: Cdf) -> list[tuple[float, float]]:
+    """Milliseconds and share of all frames that were due; the distribution is of those alone that came."""
+    missed = scenario.figures.get("missed")
+    came = min(1.0, cdf.n / missed.n) if missed is not None and missed.n else 1.0
+    return [(value, min(came * share, 1 - 1 / cdf.n)) for value, share in zip(cdf.values, cdf.shares, strict=True)]
 
 
 def _meaning(scenario: Scenario, key: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 
@@ -149,3 +150,20 @@ def test_lines_are_told_apart_by_what_differs() -> None:
 def test_a_bound_that_is_not_known_is_left_open() -> None:
     figure = Figure(value=30.0, unit="ms", better="lower", n=40, low=28.0)
     assert re.sub("<.*?>", "", bounded(figure)[1]) == "28.0 – …"
+
+
+def test_frames_that_never_came_keep_the_line_down() -> None:
+    """With one of ten frames lost, the line ends at 90 %: on this axis at half of the height that 99 % has."""
+    document = example()
+    paced = next(s for s in document.scenarios if s.kind == "paced")
+    missed = Figure(value=0.5, unit="ratio", better="lower", n=1000)
+    ends = {}
+    for n in (1000, 900):
+        cdf = msgspec.structs.replace(paced.cdfs["latency"], n=n)
+        only = msgspec.structs.replace(paced, figures={"missed": missed}, cdfs={"latency": cdf}, stages=(), trace=())
+        text, _ = checked(msgspec.structs.replace(document, scenarios=(only,), scaling=()))
+        (way,) = re.findall(r'<path d="M([^"]*)" class="line line0"><title>', text)
+        ends[n] = float(way.split("L")[-1].split()[1])
+    top, bottom = 20, 298 - 46
+    assert ends[1000] == top
+    assert (bottom - ends[900]) / (bottom - top) == pytest.approx(1 / math.log10(900), abs=0.01)
