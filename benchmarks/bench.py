@@ -61,16 +61,17 @@ class Bench:
         options = self._options
         with ExitStack() as undo:
             bundle = undo.enter_context(open_bundle(options.bundle, allow_unsigned=options.allow_unsigned))
+            self._tell("compiling the network")
+            engines = [undo.enter_context(closing(Engines(bundle, options, p))) for p in options.precisions]
             clip = open_clip(options.input, self._tell)
             size = options.sizes[0] if options.sizes else (clip.info.width, clip.info.height)
             self._make_clips(clip, size)
             began = time.monotonic()
             busy = self._others()
-            self._tell("compiling the network")
-            engines = [undo.enter_context(closing(Engines(bundle, options, p))) for p in options.precisions]
-            gpus = open_gpus() if any(e.latency.device.startswith("cuda") for e in engines) else []
+            on_gpu = any(e.on_gpu for e in engines)
+            gpus = open_gpus() if on_gpu else []
             machine, instrument = describe_machine(gpus, busy), measure_instrument()
-            plan = TimePlan.divide(options, weight=WEIGHT, points=count_points(options) * len(engines))
+            plan = TimePlan.divide(options, weight=WEIGHT, points=count_points(options, on_gpu=on_gpu) * len(engines))
             self.measuring = True
             for pair in engines:
                 self._measure(

@@ -15,7 +15,7 @@ from typing import Any, Final
 import av
 
 from cutline.benchmarks.schema import Input
-from cutline.runtime.errors import BadInputError, NoInputError, UsageError
+from cutline.runtime.errors import BadInputError, NoInputError, OutputError, StorageError, UsageError
 
 __all__ = ["DEFAULT", "SIZES", "Clip", "clip_folder", "open_clip", "parse_size"]
 
@@ -56,8 +56,10 @@ def parse_size(text: str) -> tuple[int, int]:
         return SIZES[text.lower()]
     sides = text.lower().split("x")
     if len(sides) == 2 and all(s.isascii() and s.isdigit() and 32 <= int(s[:6]) <= LARGEST for s in sides):
-        return int(sides[0]), int(sides[1])
-    raise UsageError("no such size", remedy=f"Use {', '.join(SIZES)} or WIDTHxHEIGHT.", size=text)
+        width, height = int(sides[0]), int(sides[1])
+        if width % 2 == height % 2 == 0:  # H.264 holds no others
+            return width, height
+    raise UsageError("no such size", remedy=f"Use {', '.join(SIZES)} or WIDTHxHEIGHT, both even.", size=text)
 
 
 class Clip:
@@ -172,12 +174,23 @@ def _keep(folder: Path, key: str, suffix: str, make: Callable[[str], None]) -> P
     """A file that was made before under this key, or made now, beside its place and renamed."""
     kept = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}{suffix}"
     if not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=folder, suffix=suffix)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(dir=folder, suffix=suffix)
+        except OSError as error:
+            remedy = "Set XDG_CACHE_HOME to a folder of yours."
+            raise OutputError("no place for the clip", remedy=remedy, path=str(folder), reason=str(error)) from error
         os.close(handle)
         try:
             make(part)
             Path(part).replace(kept)
+        except (av.FFmpegError, OSError) as error:
+            raise StorageError(
+                "the clip cannot be made",
+                remedy="Free some space, or give another input or size.",
+                path=str(kept),
+                reason=str(error),
+            ) from error
         finally:
             Path(part).unlink(missing_ok=True)
     return kept

@@ -194,7 +194,7 @@ def composites_per_s(turn: Turn) -> tuple[list[float], list[float]]:
     rates, seconds, first = [], [], 0
     for last in range(1, len(stamps)):
         passed = int(stamps[last] - stamps[first])
-        if passed >= BLOCK_NS:
+        if passed >= BLOCK_NS or (last == len(stamps) - 1 and passed > 0):
             rates.append((last - first) / (passed / 1e9))
             seconds.append(passed / 1e9)
             first = last

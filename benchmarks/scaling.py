@@ -39,9 +39,9 @@ class _Place:
     measure: Callable[[Setting], Figure | None]
 
 
-def count_points(options: BenchOptions) -> int:
+def count_points(options: BenchOptions, *, on_gpu: bool) -> int:
     """Places on all curves of one precision."""
-    return sum(len(places) for _, places in _curves(options))
+    return sum(len(places) for _, places in _curves(options, on_gpu=on_gpu))
 
 
 def scaled_sizes(options: BenchOptions) -> tuple[tuple[int, int], ...]:
@@ -52,7 +52,7 @@ def scaled_sizes(options: BenchOptions) -> tuple[tuple[int, int], ...]:
 def run_scaling(setting: Setting) -> list[Curve]:
     """Measure every curve; what the time does not reach, or what fails, is left out by name."""
     found = []
-    for over, places in _curves(setting.options):
+    for over, places in _curves(setting.options, on_gpu=setting.engines.on_gpu):
         points, warnings = [], []
         for place in places:
             if setting.stopping.stopped or time.monotonic() > setting.deadline:
@@ -71,10 +71,10 @@ def run_scaling(setting: Setting) -> list[Curve]:
     return found
 
 
-def _curves(options: BenchOptions) -> list[tuple[Literal["streams", "size", "cores"], list[_Place]]]:
+def _curves(options: BenchOptions, *, on_gpu: bool) -> list[tuple[Literal["streams", "size", "cores"], list[_Place]]]:
     sizes = scaled_sizes(options)
     # with a GPU it is not the processor's cores that count
-    counts = sorted({*(n for n in CORES if n < cores()), cores()}) if not options.device.startswith("cuda") else []
+    counts = sorted({*(n for n in CORES if n < cores()), cores()}) if not on_gpu else []
     return [
         ("streams", [_Place(n, str(n), n, lambda setting, n=n: _streams(setting, n)) for n in options.streams]),
         ("size", [_Place(w * h, _name(w, h), 1, lambda setting, s=(w, h): _size(setting, s)) for w, h in sizes]),

@@ -118,6 +118,11 @@ class Engines:
             self.throughput = _open(bundle, options.device, precision, "throughput", undo)
             self._undo = undo.pop_all()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is not the processor that computes."""
+        return not self.throughput.device.startswith("cpu")
+
     def close(self) -> None:
         """Free both. Works twice."""
         self._undo.close()
