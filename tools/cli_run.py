@@ -53,7 +53,8 @@ def run_streams(request: RunRequest) -> int:
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         engine, style = _engines(request, streams, stack)
-        console.print(f"cutline: {engine.name} on {engine.device}, {engine.precision}", soft_wrap=True)
+        why = f" (auto: {engine.chosen})" if engine.chosen else ""
+        console.print(f"cutline: {engine.name} on {engine.device}, {engine.precision}{why}", soft_wrap=True)
         runners: list[Runner] = []
         for options in streams:
             label = f"{options.shown_name}: " if len(streams) > 1 else ""

@@ -27,6 +27,7 @@ class CudaEngine:
     """Owns a network, the kernels and (unless told otherwise) the driver, until close()."""
 
     in_flight = IN_FLIGHT
+    chosen = ""
 
     def __init__(
         self, driver: Driver, network: Network, cubin: bytes, contract: ModelContract, *, name: str, precision: str,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.contract import ModelContract
-from cutline.runtime.errors import DeviceError
+from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.path import FramePath
@@ -83,6 +83,7 @@ class Engine(Protocol):
     name: str
     device: str
     precision: str
+    chosen: str  # why this device, where `auto` left the choice to us; else empty
     in_flight: int  # frames to keep running at once for full use of the device
 
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> FramePath:
@@ -103,18 +104,33 @@ class Engine(Protocol):
 
 
 def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008 - frozen
-    """Compile the bundle's network for the demanded device.
+    """Compile or load the bundle's network for the demanded device.
+
+    `auto` takes the GPU where driver, library, engine and kernels are there and fit, and else the CPU; `chosen` of the
+    engine then says why.
 
     Raises:
+        UsageError: `device` is none of auto, cpu, cuda, cuda:N.
         DeviceError: the demanded device or precision is not available here, or not in the bundle.
         ContractError: the network does not fit the contract of its bundle.
     """
-    if options.device.partition(":")[0] == "cuda":
-        raise DeviceError(
-            "this build of Cutline has no CUDA session",
-            remedy="Use --device cpu, or see `cutline doctor`.",
-            device=options.device,
-        )
+    from cutline.runtime.sessions import devices  # engines import this module
+
+    demand = devices.parse_device(options.device)
+    if demand.kind == "cuda":
+        return devices.open_on_gpu(bundle, options, demand.ordinal)
+    reason = devices.why_not_gpu(bundle, options) if demand.kind == "auto" else ""
+    if reason is None:
+        try:
+            engine = devices.open_on_gpu(bundle, options, 0)
+            engine.chosen = "everything that it needs is there"
+            return engine
+        except DeviceLostError:
+            raise
+        except DeviceError as error:
+            reason = error.what
     from cutline.runtime.sessions.openvino import OpenVinoEngine  # OpenVINO takes 0.2 s to import
 
-    return OpenVinoEngine(bundle, options)
+    found = OpenVinoEngine(bundle, options)
+    found.chosen = reason
+    return found

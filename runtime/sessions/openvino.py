@@ -37,6 +37,8 @@ def cache_folder() -> Path:
 class OpenVinoEngine:
     """Owns one compiled network; every stream's session shares it."""
 
+    chosen = ""
+
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self.contract: ModelContract = bundle.manifest.contract
         self.name = bundle.manifest.name
