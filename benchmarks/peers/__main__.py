@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import cv2
 import numpy as np
@@ -21,9 +21,17 @@ from cutline.benchmarks.peers.setting import Setting, open_setting
 from cutline.benchmarks.peers.table import Contest, to_json, to_markdown
 from cutline.runtime.errors import CutlineError, OutputError, UsageError
 
+INTERRUPTED: Final = 130
 OURS: Final = "cutline_pipeline"  # what ratios are frames of
 REFERENCE: Final = "usual_script"  # what composites are compared with
 FRAME: Final = 20  # of the clip, counted from 0, whose composite is compared and shown
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, remedy="See --help.")
 
 
 def tell(text: str) -> None:
@@ -35,9 +43,9 @@ def read_words(words: list[str]) -> argparse.Namespace:
     """Parse the command line.
 
     Raises:
-        UsageError: a number makes no sense.
+        UsageError: an unknown word, or a number that makes no sense.
     """
-    parser = argparse.ArgumentParser(prog="python -m cutline.benchmarks.peers", description=__doc__)
+    parser = _Parser(prog="python -m cutline.benchmarks.peers", description=__doc__)
     parser.add_argument("clip", nargs="?", default="synthetic://", help="a clip (default: the demo's kiosk at 1080p)")
     parser.add_argument("--only", default="", metavar="PEER,...", help="these, and Cutline; files of entries/")
     parser.add_argument("--bundle", default="cutout", help="whose network is used (default: cutout)")
@@ -155,6 +163,9 @@ def main() -> None:
     except CutlineError as error:
         tell(f"peers: {error}")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        tell("peers: interrupted")
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

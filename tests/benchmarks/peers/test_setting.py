@@ -74,8 +74,10 @@ def test_a_network_that_peers_cannot_be_given_is_refused(clip: Clip) -> None:
         pass
 
 
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--seconds", "0"], ["--seconds", "nan"]])
-def test_numbers_that_make_no_sense_are_refused(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["--rounds", "0"], ["--rounds", "x"], ["--seconds", "0"], ["--seconds", "nan"], ["--no-such"]]
+)
+def test_words_that_make_no_sense_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         read_words(words)
 
