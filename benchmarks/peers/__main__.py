@@ -60,8 +60,8 @@ def read_words(words: list[str]) -> argparse.Namespace:
     return given
 
 
-def compare(words: list[str]) -> None:
-    """Do what the command line says.
+def compare(words: list[str]) -> bool:
+    """Do what the command line says; False when it was interrupted, which leaves what there is.
 
     Raises:
         CutlineError: the clip, the bundle or Cutline itself fails, or the result cannot be written.
@@ -85,7 +85,6 @@ def compare(words: list[str]) -> None:
             )
         except KeyboardInterrupt:
             complete = False
-            tell("interrupted: what there is follows")
         contest = _contest(given, words, setting, contestants, complete)
     print(to_markdown(contest), end="")
     try:
@@ -97,6 +96,7 @@ def compare(words: list[str]) -> None:
         raise OutputError(
             f"the result cannot be written: {error.strerror}", remedy="Choose another place.", path=error.filename
         ) from error
+    return complete
 
 
 def _contestant(entry: Entry, variant: str, setting: Setting) -> Contestant:
@@ -159,11 +159,13 @@ def _write_pictures(folder: Path, contestants: list[Contestant]) -> None:
 def main() -> None:
     """Run the command; errors are one line."""
     try:
-        compare(sys.argv[1:])
+        complete = compare(sys.argv[1:])
     except CutlineError as error:
         tell(f"peers: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before there was anything to show
+        complete = False
+    if not complete:
         tell("peers: interrupted")
         sys.exit(INTERRUPTED)
 

@@ -10,6 +10,8 @@ import pytest
 
 from cutline.benchmarks.peers import __main__ as command
 from cutline.benchmarks.peers.catalogue import read_entry
+from cutline.benchmarks.peers.contest import Contestant
+from cutline.benchmarks.peers.rival import Turn
 from cutline.runtime.errors import NoInputError, OutputError
 
 Write = Callable[..., Path]
@@ -53,7 +55,7 @@ def test_one_command_prints_the_table_and_writes_the_rest(
     peers()
     result, pictures = tmp_path / "result.json", tmp_path / "pictures"
     words = ["--rounds", "2", "--seconds", "0.1", "--no-install", "--json", str(result), "--pictures", str(pictures)]
-    command.compare([clip, *words])
+    assert command.compare([clip, *words])
     shown = capsys.readouterr()
     assert "| Cutline " in shown.out
     assert "| script, soft mask | fp32 " in shown.out
@@ -98,3 +100,23 @@ def test_an_error_is_one_line_and_an_exit_code(
         command.main()
     assert end.value.code == NoInputError.exit_code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_interrupt_shows_what_there_is(
+    peers: Callable[..., None], clip: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers()
+
+    def one_round(contestants: list[Contestant], *_: object, **__: object) -> None:
+        turn = Turn(frames=30, seconds=1.0, cpu_s=0.5, others_s=0.0, peak_mib=100.0)
+        contestants[0].turns.append(turn)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "hold", one_round)
+    monkeypatch.setattr("sys.argv", ["peers", clip, "--no-install"])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert end.value.code == 130
+    shown = capsys.readouterr().out
+    assert "| Cutline | " in shown
+    assert "Interrupted" in shown
