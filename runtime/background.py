@@ -131,6 +131,7 @@ class _Video:
             event = self._source.take(10.0)
             if isinstance(event, Filled):
                 slot = self._slots.slots[event.slot_index]
+                self._slots.move(slot, SlotState.READY)
                 self._slots.move(slot, SlotState.RUNNING)
                 return slot
             if event is None or isinstance(event, End):

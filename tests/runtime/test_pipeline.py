@@ -54,6 +54,14 @@ def test_original_background_returns_the_source(red: Bundle, clip: Path) -> None
                 assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
+def test_a_video_lies_behind_the_product_at_its_own_time(red: Bundle, clip: Path) -> None:
+    options = StreamOptions(input=str(clip), background=str(clip), smooth=False)
+    with Pipeline(red, options) as pipeline:
+        for frame in pipeline:  # both are the same clip, so behind the product is what the room shows
+            difference = np.abs(frame.composite.y[ROOM].astype(int) - frame.source.y[ROOM])
+            assert difference.max() <= 3
+
+
 def test_a_plate_network_sees_what_differs_from_the_plate(with_plate: Bundle, clip: Path, empty_room: Path) -> None:
     options = StreamOptions(input=str(clip), plate=str(empty_room), smooth=False)
     with Pipeline(with_plate, options) as pipeline:
