@@ -76,6 +76,7 @@ class Runner:
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.notices: list[str] = []
+        self.failure: CutlineError | None = None  # what ended the run before its end
         self._on_notice = on_notice
         self._engine = engine
         self._stopped = False
@@ -97,7 +98,6 @@ class Runner:
         A failure of the input or the output is in the report, next to what was done until then: a file whose second
         half is damaged still gives its first half.
         """
-        failure: CutlineError | None = None
         first = last = time.monotonic()
         complete = False
         try:
@@ -111,18 +111,18 @@ class Runner:
                     self.stop()
             complete = not self._stopped
         except CutlineError as error:
-            failure = error
+            self.failure = error
         counts = self.pipeline.counts()
         self._memory.look()
         try:
             self._sink.close(complete=complete)
         except CutlineError as error:
-            failure = failure or error
+            self.failure = self.failure or error
         told = self._sink.report().get("notices")
         for notice in told if isinstance(told, list) else ():
             self._notice(str(notice))
         self.close()
-        return self._report(counts, last - first, failure)
+        return self._report(counts, last - first, self.failure)
 
     def stop(self) -> None:
         """Take no more frames; those in flight are delivered and the output is finished. Safe in a signal handler."""

@@ -1,0 +1,230 @@
+"""A whole pipeline on the fake driver, its kernels run by the grid emulator, beside the same pipeline on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cutline.runtime import Pipeline, StreamOptions
+from cutline.runtime.bundle import Bundle
+from cutline.runtime.contract import ModelContract
+from cutline.runtime.cuda.driver import Grid, Stream
+from cutline.runtime.cuda.engine import CudaEngine
+from cutline.runtime.cuda.fake import A_CARD, FakeDriver, HostKernel
+from cutline.runtime.errors import DeviceError, DeviceLostError
+from cutline.runtime.runner import Runner
+from cutline.runtime.sessions import open_engine
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+
+from emulated import Emulator, compile_emulator
+
+FRAMES = 6
+"""Of each comparison: the emulator takes a tenth of a second for one."""
+
+
+class HostNetwork:
+    """A bundle's network, run by OpenVINO on what lies at its addresses."""
+
+    scratch_bytes = 0
+
+    def __init__(self, driver: FakeDriver, bundle: Bundle) -> None:
+        import openvino as ov
+
+        self.driver, self.contract = driver, bundle.manifest.contract
+        core = ov.Core()
+        model = core.read_model(bundle.read("source.onnx"))
+        self.compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self.shapes = {p.any_name: tuple(p.shape) for p in (*self.compiled.inputs, *self.compiled.outputs)}
+        self.tensors = {name: 4 * int(np.prod(shape)) for name, shape in self.shapes.items()}
+
+    def inference(self, addresses: Mapping[str, int], scratch: int) -> HostInference:  # noqa: ARG002
+        return HostInference(self, dict(addresses))
+
+    def close(self) -> None:
+        pass
+
+
+class HostInference:
+    """One context."""
+
+    def __init__(self, network: HostNetwork, addresses: dict[str, int]) -> None:
+        self._network, self._at = network, addresses
+
+    def queue(self, stream: Stream) -> None:
+        self._network.driver.host_work(stream, "network", self._run)
+
+    def _run(self) -> None:
+        net = self._network
+        feeds = {p.any_name: self._view(p.any_name) for p in net.compiled.inputs}
+        found = net.compiled(feeds)
+        for port in net.compiled.outputs:
+            self._view(port.any_name)[...] = found[port]
+
+    def _view(self, name: str) -> NDArray[np.float32]:
+        shape = self._network.shapes[name]
+        flat = np.ctypeslib.as_array((ctypes.c_float * int(np.prod(shape))).from_address(self._at[name]))
+        return flat.reshape(shape)
+
+    def not_captured(self, stream: Stream) -> str | None:  # noqa: ARG002
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Emulated(dict[str, HostKernel]):
+    """Every kernel of the emulator, as the fake driver calls them."""
+
+    def __init__(self, library: Path) -> None:
+        emulator = Emulator(library)
+        run = emulator._library.launch
+        three = ctypes.c_uint * 3
+
+        def kernel(name: str) -> HostKernel:
+            def body(grid: Grid, block: Grid, shared: int, params: bytes) -> None:
+                assert shared == 0
+                fault = run(name.encode(), three(*grid), three(*block), params, ctypes.c_size_t(len(params)), 0)
+                assert fault is None, fault.decode()
+
+            return body
+
+        super().__init__({name: kernel(name) for name in emulator.kernels})
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
+    return Emulated(compile_emulator(tmp_path_factory.mktemp("emulator")))
+
+
+def engine_for(bundle: Bundle, kernels: Emulated, **driver: Any) -> CudaEngine:
+    fake = FakeDriver(kernels=kernels, **driver)
+    contract: ModelContract = bundle.manifest.contract
+    network = HostNetwork(fake, bundle)
+    return CudaEngine(fake, network, b"cubin", contract, name="small", precision="fp32", library="OpenVINO")
+
+
+@pytest.fixture
+def pair(kernels: Emulated, red: Bundle) -> Iterator[tuple[Any, CudaEngine]]:
+    """The same network on the CPU and on the fake GPU."""
+    cpu, gpu = open_engine(red), engine_for(red, kernels)
+    yield cpu, gpu
+    cpu.close()
+    gpu.close()
+
+
+def pictures(engine: Any, options: StreamOptions, **more: Any) -> list[dict[str, NDArray[Any]]]:
+    found = []
+    with Pipeline(engine, options, **more) as pipeline:
+        for frame in pipeline:
+            c = frame.composite
+            parts = {"y": c.y, "u": c.u, "v": c.v, "matte": frame.matte}
+            found.append({name: np.array(plane) for name, plane in parts.items()})
+            if frame.alpha is not None:
+                found[-1]["alpha"] = np.array(frame.alpha)
+    return found
+
+
+def compare(ours: list[dict[str, NDArray[Any]]], theirs: list[dict[str, NDArray[Any]]]) -> None:
+    assert len(ours) == len(theirs) == FRAMES
+    for mine, his in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine["matte"], his["matte"], atol=2e-3)
+        for name in ("y", "u", "v", "alpha"):
+            if name in his:
+                difference = np.abs(mine[name].astype(int) - his[name])
+                assert difference.max() <= 3, name
+                assert difference.mean() < 0.05, name
+
+
+@pytest.mark.parametrize("background", ["#00ff00", "blur:8", "original", "transparent"])
+def test_frames_are_those_of_the_cpu(pair: tuple[Any, CudaEngine], clip: Path, background: str) -> None:
+    cpu, gpu = pair
+    options = StreamOptions(input=str(clip), background=background, frames=FRAMES)
+    compare(pictures(gpu, options), pictures(cpu, options))
+
+
+def test_a_video_background_follows_its_own_time(pair: tuple[Any, CudaEngine], clip: Path) -> None:
+    cpu, gpu = pair
+    options = StreamOptions(input=str(clip), background=str(clip), frames=FRAMES)
+    compare(pictures(gpu, options), pictures(cpu, options))
+
+
+def test_a_picture_background_is_the_cpus(pair: tuple[Any, CudaEngine], clip: Path, empty_room: Path) -> None:
+    cpu, gpu = pair
+    options = StreamOptions(input=str(clip), background=str(empty_room), frames=FRAMES)
+    compare(pictures(gpu, options), pictures(cpu, options))
+
+
+def test_a_styled_picture_is_the_cpus(
+    pair: tuple[Any, CudaEngine], kernels: Emulated, inverting: Bundle, clip: Path
+) -> None:
+    cpu, gpu = pair
+    options = StreamOptions(input=str(clip), background="original", style_strength=0.7, frames=FRAMES)
+    painter = engine_on_driver_of(gpu, inverting)
+    compare(pictures(gpu, options, style=painter), pictures(cpu, options, style=inverting))
+    assert kernels
+
+
+def engine_on_driver_of(gpu: CudaEngine, bundle: Bundle) -> CudaEngine:
+    """A second engine whose network queues its work through the first one's driver, as two libraries share a GPU."""
+    driver: Any = gpu._driver
+    contract = bundle.manifest.contract
+    other = FakeDriver()
+    return CudaEngine(
+        other, HostNetwork(driver, bundle), b"cubin", contract, name="style", precision="fp32", library="OpenVINO"
+    )
+
+
+def test_a_plate_is_copied_in_and_followed(kernels: Emulated, with_plate: Bundle, clip: Path, empty_room: Path) -> None:
+    cpu, gpu = open_engine(with_plate), engine_for(with_plate, kernels)
+    options = StreamOptions(input=str(clip), plate=str(empty_room), frames=FRAMES)
+    compare(pictures(gpu, options), pictures(cpu, options))
+    gpu.close()
+
+
+def test_recurrent_state_follows_the_frames(kernels: Emulated, counting: Bundle, clip: Path) -> None:
+    cpu, gpu = open_engine(counting), engine_for(counting, kernels)
+    options = StreamOptions(input=str(clip), smooth=False, frames=FRAMES)
+    compare(pictures(gpu, options), pictures(cpu, options))
+    gpu.close()
+
+
+def test_two_streams_share_an_engine(pair: tuple[Any, CudaEngine], clip: Path) -> None:
+    _, gpu = pair
+    options = StreamOptions(input=str(clip), frames=FRAMES)
+    with Pipeline(gpu, options) as first, Pipeline(gpu, options) as second:
+        seen = [(a.index, b.index) for a, b in zip(first, second, strict=True)]
+    assert seen == [(i, i) for i in range(FRAMES)]
+
+
+def test_the_device_in_use_is_named(pair: tuple[Any, CudaEngine], clip: Path) -> None:
+    _, gpu = pair
+    report = Runner(gpu, StreamOptions(input=str(clip), frames=FRAMES)).run()
+    assert report.device == f"{A_CARD} with OpenVINO, fake"
+    assert report.error is None
+    assert set(report.stages_ms) == {"wait", "pre", "network", "post", "deliver"}
+
+
+def test_a_lost_device_ends_the_run_and_is_told_apart(kernels: Emulated, red: Bundle, clip: Path) -> None:
+    gpu = engine_for(red, kernels, faults={("work", 500): "CUDA_ERROR_LAUNCH_FAILED"})
+    runner = Runner(gpu, StreamOptions(input=str(clip), loop=True))
+    report = runner.run()
+    assert isinstance(runner.failure, DeviceLostError)
+    assert report.exit_code == 69
+    assert "CUDA_ERROR_LAUNCH_FAILED while waiting for a frame" in str(report.error)
+    gpu.close()
+
+
+def test_a_style_network_on_another_device_is_refused(
+    pair: tuple[Any, CudaEngine], inverting: Bundle, clip: Path
+) -> None:
+    _, gpu = pair
+    with pytest.raises(DeviceError, match="style network does not run on the GPU"):
+        Pipeline(gpu, StreamOptions(input=str(clip)), style=inverting)
