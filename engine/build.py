@@ -16,6 +16,7 @@ from cutline.engine.candidates import Candidate, make_candidate
 from cutline.engine.choose import Choice, Chooser, GateError
 from cutline.engine.contents import Contents, pack_contents
 from cutline.engine.cpu import cpu_precisions
+from cutline.engine.cubins import build_cubins, demand_compilers
 from cutline.engine.evidence import Evidence, HeldOut
 from cutline.engine.footage import Footage, gather
 from cutline.engine.progress import Progress, Silent
@@ -79,9 +80,11 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
         OutputError, StorageError: the bundle cannot be written.
     """
     progress = progress or Silent()
-    devices = _check_demands(options)
+    engines = tuple(target for target in options.targets if target.kind != "cuda")
+    devices = _check_demands(options, engines)
     cache = Cache()
     subject = load_subject(options.source, shapes=options.shapes, hints=options.hints, cache=cache, progress=progress)
+    origins = demand_compilers(_cuda_devices(options, devices), subject.cubins)
     footage = gather(subject, options.calib, options.table, cache, progress)
     evidence = Evidence(subject.model, subject.contract, footage.held_out, Gate.of(options.budget), cache)
     made = _Maker(subject, footage, evidence, options.budget, cache, progress)
@@ -89,10 +92,11 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
         chooser = Chooser(
             made, evidence, native=cpu_precisions(), calibrated=footage.table is not None, progress=progress
         )
-        choice = chooser.choose(options.targets, options.precision)
+        choice = chooser.choose(engines, options.precision)
     except GateError as error:
         raise _with_picture(error, subject, footage.held_out, evidence, options.output) from error
     plans = _build_plans(options, choice, devices, cache, progress)
+    cubins = build_cubins(origins, cache, progress)
     for note in choice.notes:
         progress.say(note)
     contents = Contents(
@@ -102,6 +106,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
         choice=choice,
         int8=made.int8,
         plans=plans,
+        cubins=cubins,
         budget=options.budget,
     )
     manifest = pack_contents(
@@ -118,8 +123,11 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
     return manifest
 
 
-def _check_demands(options: BuildOptions) -> dict[BuildTarget, str | None]:
-    """Find out what must fail before minutes are spent. Returns the device of each target."""
+def _check_demands(options: BuildOptions, engines: tuple[BuildTarget, ...]) -> dict[BuildTarget, str | None]:
+    """Find out what must fail before minutes are spent. Returns the device of each engine."""
+    if not engines:
+        remedy = "Name an engine too, as in --target openvino,cuda:sm89."
+        raise UsageError("the CUDA kernels alone run no network", remedy=remedy)
     from_bundle = options.source.suffix == ".cutline"
     if options.precision == "int8" and not (options.calib or options.table or from_bundle):
         raise UsageError("INT8 needs calibration", remedy="Give footage of the site with --calib.")
@@ -132,7 +140,13 @@ def _check_demands(options: BuildOptions) -> dict[BuildTarget, str | None]:
         raise OutputError("the output's folder cannot be written", remedy="Choose another.", folder=str(folder))
     if options.card is not None and not options.card.is_file():
         raise NoInputError("no such model card", remedy="Check the path.", path=str(options.card))
-    return {t: None if t.kind == "openvino" else demand_library(t) for t in options.targets}
+    return {t: None if t.kind == "openvino" else demand_library(t) for t in engines}
+
+
+def _cuda_devices(options: BuildOptions, devices: Mapping[BuildTarget, str | None]) -> list[str]:
+    """For which GPUs the kernels are compiled: those that were named, and those that an engine is for."""
+    named = [target.device for target in options.targets if target.kind == "cuda"]
+    return sorted({device for device in (*named, *devices.values()) if device is not None})
 
 
 class _Maker:

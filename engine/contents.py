@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cutline.engine.candidates import Candidate, Explained
 from cutline.engine.choose import Choice
 from cutline.engine.cpu import cpu_name, cpu_version
+from cutline.engine.cubins import BuiltCubin, cubin_member, listed
 from cutline.engine.evidence import Evidence
 from cutline.engine.footage import Footage
 from cutline.engine.pack import write_bundle
@@ -45,6 +46,7 @@ class Contents:
     choice: Choice
     int8: Mapping[Ground, Int8]
     plans: Mapping[tuple[BuildTarget, Precision], Plan]
+    cubins: Mapping[str, BuiltCubin]  # by device
     budget: float
 
 
@@ -95,6 +97,7 @@ def pack_contents(
         contract=contents.subject.contract,
         members=members,
         targets=targets,
+        cubins=[listed(cubin) for _, cubin in sorted(contents.cubins.items())],
         key=key,
         provenance={**contents.subject.provenance, "built_with": _versions()},
         calibration=calibration,
@@ -114,6 +117,7 @@ def _members(contents: Contents) -> dict[str, bytes]:
             members[f"graphs/{candidate.label}.json"] = msgspec.json.encode(explained)  # in the network's order
     for (target, precision), plan in contents.plans.items():
         members[_plan_member(target, precision, plan)] = plan.data
+    members |= {cubin_member(device): cubin.image for device, cubin in contents.cubins.items()}
     if contents.footage.table_data is not None:
         members[CALIBRATION_MEMBER] = contents.footage.table_data
     return members | write_proof_set(contents.footage.proof_set(contents.evidence), contents.subject.contract)
@@ -130,6 +134,7 @@ def _plan_member(target: BuildTarget, precision: Precision, plan: Plan) -> str:
 def _targets(contents: Contents) -> list[Target]:
     found = []
     for target, candidates in contents.choice.shipped.items():
+        assert target.kind != "cuda"  # no engine, so nothing was chosen for it
         for candidate in candidates:
             proof = contents.choice.proof(target, candidate.precision).accuracy
             facts: dict[str, Any] = {"alpha_mad": proof.alpha_mad, "worst_mad": proof.worst_mad}

@@ -14,6 +14,7 @@ import onnx
 from cutline.calibration.graph import normalise
 from cutline.engine import onnx_contract
 from cutline.engine.cache import Cache
+from cutline.engine.cubins import BuiltCubin, carried_cubins
 from cutline.engine.detect import Detection, describe, detect
 from cutline.engine.hints import Hints, find_hints, read_hints
 from cutline.engine.model_check import MAX_WEIGHT_BYTES
@@ -44,6 +45,7 @@ class Subject:
     table: bytes | None = None  # a calibration table that came with a bundle
     proof: Mapping[str, bytes] = field(default_factory=dict)  # held-out frames that came with a bundle
     card: bytes | None = None
+    cubins: Mapping[str, BuiltCubin] = field(default_factory=dict)  # by device; they came with a bundle
 
     @property
     def source(self) -> bytes:
@@ -139,6 +141,7 @@ def _from_bundle(path: Path, progress: Progress) -> Subject:
             table=bundle.read(CALIBRATION_MEMBER) if CALIBRATION_MEMBER in names else None,
             proof={name: bundle.read(name) for name in names if name.startswith("proof/")},
             card=bundle.read(manifest.card) if manifest.card else None,
+            cubins=carried_cubins(bundle),
         )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "SCHEMA",
     "SIGNATURE_NAME",
     "Cubin",
+    "KernelFigures",
     "Manifest",
     "Member",
     "Signature",
@@ -76,6 +77,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     facts: dict[str, Any] = {}  # versions, settings and figures, for people and for cache keys
 
 
+class KernelFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one kernel takes of a GPU, as ptxas reports it."""
+
+    registers: int  # per thread
+    spilled_bytes: int  # stored and loaded by a thread because its registers did not suffice
+    stack_bytes: int  # per thread
+    shared_bytes: int  # per block
+
+
 class Cubin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The CUDA kernels, compiled for one compute capability."""
 
@@ -83,7 +93,7 @@ class Cubin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     member: str
     source: Hex256  # digest of what it was compiled from, see runtime/kernels/cuda_sources.py
     toolkit: tuple[int, int]  # CUDA release of the compiler; a driver of an older major release cannot load it
-    facts: dict[str, Any] = {}  # registers, spills and shared memory by kernel
+    kernels: dict[str, KernelFigures] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         datetime.fromisoformat(self.created.removesuffix("Z"))  # its ValueError reaches the decoder
         _check_names([m.name for m in self.members])
         names = {m.name for m in self.members}
-        named = [t.member for t in (*self.targets, *self.cubins)] + ([self.card] if self.card is not None else [])
+        named = [t.member for t in self.targets] + [c.member for c in self.cubins] + ([self.card] if self.card else [])
         if not names.issuperset(named):
             raise ValueError("a target, a cubin or the card names a member that is not there")
         ways = [(t.kind, t.precision, t.device) for t in self.targets]

@@ -167,6 +167,8 @@ def _tables(bundle: Bundle) -> Group:
     for name, value in facts.items():
         head.add_row(name, _plain(value))
     parts: list[RenderableType] = [head, _targets(bundle)]
+    if manifest.cubins:
+        parts.append(_cubins(bundle))
     for title in ("accuracy", "calibration", "provenance"):
         block: Mapping[str, Any] | None = getattr(manifest, title)
         if block is not None:
@@ -187,6 +189,17 @@ def _targets(bundle: Bundle) -> Table:
         facts = ", ".join(f"{name} {value}" for name, value in _flat(target.facts))
         proven = "yes" if target.proven else "not run"
         table.add_row(target.kind, target.precision, target.device or "any", proven, size, _plain(facts))
+    return table
+
+
+def _cubins(bundle: Bundle) -> Table:
+    table = _table("CUDA kernels", "device", "size", "compiled by", "most registers", "kernels that spill")
+    for cubin in bundle.manifest.cubins:
+        spilling = [name for name, figures in cubin.kernels.items() if figures.spilled_bytes]
+        most = max((figures.registers for figures in cubin.kernels.values()), default=0)
+        size = _size(bundle.manifest.member(cubin.member).size)
+        toolkit = f"CUDA {cubin.toolkit[0]}.{cubin.toolkit[1]}"
+        table.add_row(cubin.device, size, toolkit, str(most), _plain(", ".join(spilling) or "none"))
     return table
 
 

@@ -27,7 +27,7 @@ def build(
         str | None, typer.Option("-o", "--output", help="Bundle to write.", metavar="OUT.cutline")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="openvino, tensorrt, tensorrt-rtx:sm86,sm89; several with commas.")
+        str, typer.Option(help="openvino, tensorrt, tensorrt-rtx:sm86,sm89, cuda:sm87; several with commas.")
     ] = "openvino",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto.")] = "auto",
     calib: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,23 @@ import pytest
 import small_models
 
 from cutline.calibration.runner import OrtRunner
+from cutline.engine import cubins, keys, latency, patterns
 from cutline.engine import evidence as evidence_module
-from cutline.engine import keys, latency, patterns
 from cutline.engine.build import BuildOptions, build
 from cutline.engine.choose import GateError
 from cutline.engine.explain import explain
+from cutline.engine.nvrtc import find_compilers
 from cutline.engine.pack import write_bundle
 from cutline.engine.proof_set import read_proof_set
 from cutline.engine.targets import RTX_DEVICES, parse_targets
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import CutlineError, DeviceError, OutputError, UsageError
+from cutline.runtime.kernels.cuda_sources import sources_digest
 from cutline.runtime.manifest import Manifest, Target
 
-needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="needs tensorrt-rtx")
+# an engine for a GPU comes with the kernels for it
+HAVE_RTX = importlib.util.find_spec("tensorrt_rtx") is not None and bool(find_compilers())
+needs_rtx = pytest.mark.skipif(not HAVE_RTX, reason="needs tensorrt-rtx and nvidia-cuda-nvrtc")
 BUDGET = 0.03  # the small network's sigmoid is steep
 
 
@@ -35,6 +40,15 @@ BUDGET = 0.03  # the small network's sigmoid is steep
 def _short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "ROUNDS", 2)
     monkeypatch.setattr(latency, "ROUND_S", 0.01)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_kernel() -> Iterator[None]:
+    """A kernel that compiles at once; the real ones are compiled in test_cubins.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        text = b'extern "C" __global__ void cutline_pre(int* p) { *p = 1; }'
+        patch.setattr(cubins, "read_sources", lambda: {cubins.MAIN: text})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +105,7 @@ def whole(home: Path, model: Path, footage: Path) -> Path:
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
         patch.setattr(latency, "ROUNDS", 2)
         patch.setattr(latency, "ROUND_S", 0.01)
-        target = "openvino,tensorrt-rtx:sm89" if importlib.util.find_spec("tensorrt_rtx") else "openvino"
+        target = "openvino,tensorrt-rtx:sm89" if HAVE_RTX else "openvino"
         made(model, home / "whole.cutline", target, calib=(str(footage),))
     return home / "whole.cutline"
 
@@ -117,6 +131,39 @@ def test_a_gpu_that_is_absent_gets_half_first_and_int8_beside_it(whole: Path) ->
         assert all(t.facts["engine"] == "not run" for t in gpu)
         typed = onnx.ModelProto.FromString(bundle.read("graphs/int8.onnx"))
         assert "QuantizeLinear" in {node.op_type for node in typed.graph.node}
+
+
+@needs_rtx
+def test_an_engine_for_a_gpu_comes_with_the_kernels_for_it(whole: Path) -> None:
+    with open_bundle(whole) as bundle:
+        (cubin,) = bundle.manifest.cubins
+        assert (cubin.device, cubin.member, cubin.source) == ("sm89", "cubins/sm89.cubin", sources_digest())
+        assert bundle.read(cubin.member).startswith(b"\x7fELF")
+        assert cubin.kernels["cutline_pre"].registers > 0
+
+
+@needs_rtx
+def test_kernels_are_added_for_gpus_that_are_named(whole: Path, home: Path) -> None:
+    manifest, lines = made(whole, home / "kernels.cutline", "openvino,cuda:sm87,sm75")
+    assert [c.device for c in manifest.cubins] == ["sm75", "sm87"]
+    assert {t.kind for t in manifest.targets} == {"openvino"}
+    assert any(line.startswith("kernels for sm87") for line in lines)
+
+
+@needs_rtx
+def test_kernels_travel_on_to_where_no_compiler_is(whole: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cubins, "find_compilers", list)
+    manifest, _ = made(whole, home / "carried.cutline", "openvino,cuda:sm89")
+    with open_bundle(whole) as bundle:
+        assert manifest.cubins == bundle.manifest.cubins
+    with pytest.raises(DeviceError, match="NVRTC is not installed"):
+        made(whole, home / "missing.cutline", "openvino,cuda:sm75")
+    assert not (home / "missing.cutline").exists()
+
+
+def test_kernels_alone_are_no_bundle(model: Path, home: Path) -> None:
+    with pytest.raises(UsageError, match="alone run no network"):
+        made(model, home / "kernels-only.cutline", "cuda:sm89")
 
 
 def test_the_report_needs_nothing_but_itself(whole: Path) -> None:
@@ -150,7 +197,7 @@ def test_the_second_build_measures_nothing(
         monkeypatch.setattr(evidence_module, name, None)
     with open_bundle(whole) as bundle:
         first = bundle.manifest
-    target = "openvino,tensorrt-rtx:sm89" if importlib.util.find_spec("tensorrt_rtx") else "openvino"
+    target = "openvino,tensorrt-rtx:sm89" if HAVE_RTX else "openvino"
     second, _ = made(
         model, home / "again.cutline", target, calib=(str(footage),), created=first.created, name=first.name
     )
@@ -158,7 +205,7 @@ def test_the_second_build_measures_nothing(
 
 
 def test_a_bundle_alone_is_enough_to_build_for_another_target(whole: Path, home: Path) -> None:
-    target = "tensorrt-rtx:sm75" if importlib.util.find_spec("tensorrt_rtx") else "openvino"
+    target = "tensorrt-rtx:sm75" if HAVE_RTX else "openvino"
     rebuilt, lines = made(whole, home / "rebuilt.cutline", target)
     assert rebuilt.name == "whole"
     assert any("signature and digests checked" in line for line in lines)
