@@ -239,8 +239,8 @@ def _costs(figures: _Figures, turns: Sequence[Turn], ground: Ground) -> None:
     spent = sum(t.process_core for t in turns) + sum(int(r["decode_core"].sum()) for r in rows)
     figures.plain("core_ms", spent / frames / 1e6, "core-ms", frames)
     figures.plain("python_ms", _threads_ms(rows, kernels=False), "core-ms", frames)
-    for source, spent in ground.energy_mj.items():
-        figures.plain(f"energy.{source.lower()}", spent / frames, "mJ", frames)
+    for source, energy in ground.energy_mj.items():
+        figures.plain(f"energy.{source.lower()}", energy / frames, "mJ", frames)
 
 
 def _threads_ms(parts: Sequence[Rows], *, kernels: bool) -> float | None:
@@ -250,7 +250,7 @@ def _threads_ms(parts: Sequence[Rows], *, kernels: bool) -> float | None:
         parts: of one stream and turn each: the frames in the order in which they came out.
         kernels: with the time in pre, the hand-over to the network, post and the sink, or without it.
     """
-    spent, frames = 0, 0
+    spent = 0
     for clock, core in (("feed_clock", "pre_core"), ("finish_clock", "post_core"), ("call_clock", "caller_core")):
         for rows in parts:
             done = rows[rows[clock] > 0]

@@ -57,7 +57,7 @@ def product() -> F32:
     y, x = np.mgrid[0:NET_HEIGHT, 0:NET_WIDTH].astype(np.float32)
     half = np.where(y < 90, 28, 60)
     inside = np.minimum(half - abs(x - 256), np.minimum(y - 20, 268 - y))
-    return np.clip(inside / 2 + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(inside / 2 + 0.5, 0, 1), np.float32)
 
 
 Call = Callable[[], object]
@@ -149,7 +149,7 @@ def compare_post(bgr: U8, behind: U8, planes: Planes) -> None:
         return cv2.blendLinear(bgr, behind, full, 1 - full)
 
     def ours(kind: BackgroundKind, alpha: F32 = matte, **options: bool) -> Composer:
-        return Composer(planes, alpha, Background(kind=kind, planes=back), PostOptions(**options))  # type: ignore[arg-type]
+        return Composer(planes, alpha, Background(kind=kind, planes=back), PostOptions(**options))
 
     show("picture", ours("picture"), theirs)
     show("picture, every pixel mixed", ours("picture", np.full_like(matte, 0.5)), theirs)

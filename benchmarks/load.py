@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -140,10 +141,9 @@ class Load:
             if time.monotonic() >= settled and not rested:
                 break
         mark = self._mark(pipeline)
-        limit = None if frames is None else mark.count + frames
-        enough = (lambda: False) if limit is None else (lambda: pipeline.telemetry.count >= limit)
+        enough = math.inf if frames is None else mark.count + frames
         until = time.monotonic() + seconds
-        while not self._stopped.is_set() and time.monotonic() < until and not enough():
+        while not self._stopped.is_set() and time.monotonic() < until and pipeline.telemetry.count < enough:
             if (frame := next(frames_of, None)) is None:
                 break
             sink.write(frame)

@@ -59,12 +59,12 @@ class Gpu:
         found = (_Process * MANY)()
         if not self._ask("nvmlDeviceGetComputeRunningProcesses_v3", ctypes.byref(count), found):
             return None
-        return sum(found[n].pid != os.getpid() for n in range(min(count.value, MANY)))
+        return sum(bool(found[n].pid != os.getpid()) for n in range(min(count.value, MANY)))
 
     def _ask(self, name: str, *words: Any) -> bool:
         """Call one function on the device; False where the driver has none of that name, or it refuses."""
         function = getattr(self._nvml, name, None)
-        return function is not None and function(self._handle, *words) == SUCCESS
+        return function is not None and bool(function(self._handle, *words) == SUCCESS)
 
 
 def open_gpus() -> list[Gpu]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -76,9 +77,9 @@ def _curves(options: BenchOptions, *, on_gpu: bool) -> list[tuple[Literal["strea
     # with a GPU it is not the processor's cores that count
     counts = sorted({*(n for n in CORES if n < cores()), cores()}) if not on_gpu else []
     return [
-        ("streams", [_Place(n, str(n), n, lambda setting, n=n: _streams(setting, n)) for n in options.streams]),
-        ("size", [_Place(w * h, _name(w, h), 1, lambda setting, s=(w, h): _size(setting, s)) for w, h in sizes]),
-        ("cores", [_Place(n, str(n), 1, lambda setting, n=n: _cores(setting, n)) for n in counts]),
+        ("streams", [_Place(n, str(n), n, partial(_streams, count=n)) for n in options.streams]),
+        ("size", [_Place(w * h, _name(w, h), 1, partial(_size, size=(w, h))) for w, h in sizes]),
+        ("cores", [_Place(n, str(n), 1, partial(_cores, count=n)) for n in counts]),
     ]  # fmt: skip
 
 
