@@ -64,7 +64,11 @@ def compare(first: Document, second: Document, names: tuple[str, str]) -> Compar
     Raises:
         UsageError: they have no scenario in common.
     """
-    left, right = ({s.label: s for s in document.scenarios} for document in (first, second))
+    single = all(len({s.precision for s in document.scenarios}) == 1 for document in (first, second))
+    # where each result has one precision, to compare these is what is wanted
+    left, right = (
+        {_blank(s).label if single else s.label: s for s in document.scenarios} for document in (first, second)
+    )
     pairs = [(scenario, right[label]) for label, scenario in left.items() if label in right]
     if not pairs:
         raise UsageError(
@@ -82,6 +86,10 @@ def compare(first: Document, second: Document, names: tuple[str, str]) -> Compar
         only_in_one=tuple(label for label in (*left, *right) if not (label in left and label in right)),
         warnings=tuple(_differences(first, second)),
     )
+
+
+def _blank(scenario: Scenario) -> Scenario:
+    return msgspec.structs.replace(scenario, precision="")
 
 
 def parse_ratio(text: str) -> float:
@@ -189,15 +197,22 @@ def _overall(pairs: list[tuple[Scenario, Scenario]], rows: tuple[Row, ...]) -> R
 def _differences(first: Document, second: Document) -> Iterator[str]:
     """What makes the comparison one of unlike things."""
     for name, a, b in (
-        ("machine", first.machine.cpu, second.machine.cpu), ("cores", first.machine.cores, second.machine.cores),
-        ("model", first.model, second.model), ("input", first.input.name, second.input.name),
-    ):  # fmt: skip
+        ("machine", first.machine.cpu, second.machine.cpu),
+        ("cores", first.machine.cores, second.machine.cores),
+        ("precision", _precisions(first), _precisions(second)),
+        ("model", first.model, second.model),
+        ("input", first.input.name, second.input.name),
+    ):
         if a != b:
             yield f"another {name}: {_told(a)} and {_told(b)}"
     for document, which in ((first, "first"), (second, "second")):
         if not document.complete:
             yield f"the {which} result was interrupted"
         yield from (f"{which}: {warning}" for warning in document.warnings)
+
+
+def _precisions(document: Document) -> str:
+    return ", ".join(dict.fromkeys(s.precision for s in document.scenarios))
 
 
 def _told(value: object) -> str:

@@ -155,7 +155,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def label(self) -> str:
         """What tells it from the other scenarios of a document, and finds its twin in another one."""
-        parts = [self.kind, self.precision]
+        parts = [self.kind, *filter(None, [self.precision])]
         if self.width:
             parts.append(f"{self.width}x{self.height}")
         if self.streams > 1:

@@ -94,6 +94,15 @@ def test_unlike_things_are_told() -> None:
     assert "the second result was interrupted" in found.warnings
 
 
+def test_two_precisions_can_be_compared_and_it_is_told() -> None:
+    scenarios = tuple(msgspec.structs.replace(s, precision="fp32") for s in example(2.0).scenarios)
+    found = paired(example(), msgspec.structs.replace(example(2.0), scenarios=scenarios))
+    assert found.only_in_one == ()
+    assert "another precision: int8 and fp32" in found.warnings
+    both = msgspec.structs.replace(example(), scenarios=(*example().scenarios, *scenarios))
+    assert len(paired(example(), both).only_in_one) == 6
+
+
 def test_scenarios_without_a_twin_are_named() -> None:
     fewer = msgspec.structs.replace(example(), scenarios=example().scenarios[:2])
     assert len(paired(example(), fewer).only_in_one) == 4
