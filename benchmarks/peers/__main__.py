@@ -19,7 +19,7 @@ from cutline.benchmarks.peers.environment import default_folder, find_interprete
 from cutline.benchmarks.peers.rival import Rival
 from cutline.benchmarks.peers.setting import Setting, open_setting
 from cutline.benchmarks.peers.table import Contest, to_json, to_markdown
-from cutline.runtime.errors import CutlineError, OutputError, UsageError
+from cutline.runtime.errors import CutlineError, DeviceError, OutputError, UsageError
 
 INTERRUPTED: Final = 130
 OURS: Final = "cutline_pipeline"  # what ratios are frames of
@@ -66,7 +66,7 @@ def compare(words: list[str]) -> bool:
     Raises:
         CutlineError: the clip, the bundle or Cutline itself fails, or the result cannot be written.
     """
-    given = read_words(words)
+    given, created, commit = read_words(words), datetime.now(timezone.utc), source_commit()
     wanted = tuple(key for key in given.only.split(",") if key)
     entries = choose(read_entries(), wanted, always=OURS)
     clip = open_clip(given.clip, tell)
@@ -85,7 +85,21 @@ def compare(words: list[str]) -> bool:
             )
         except KeyboardInterrupt:
             complete = False
-        contest = _contest(given, words, setting, contestants, complete)
+        contest = Contest(
+            command=" ".join(["python -m cutline.benchmarks.peers", *words]),
+            created=created.strftime("%Y-%m-%d %H:%M UTC"),
+            commit=commit,
+            machine=describe_machine((), None),
+            clip=clip.info.name,
+            width=clip.info.width,
+            height=clip.info.height,
+            bundle=setting.bundle,
+            rounds=given.rounds,
+            seconds=given.seconds,
+            complete=complete,
+            results=summarise(contestants, reference=REFERENCE, base=_base(contestants, complete)),
+            left_out={c.name: c.failure for c in contestants if c.failure},
+        )
     print(to_markdown(contest), end="")
     try:
         if given.json:
@@ -117,27 +131,12 @@ def _interpreters(contestants: list[Contestant], *, install: bool) -> dict[str, 
     return found
 
 
-def _contest(
-    given: argparse.Namespace, words: list[str], setting: Setting, contestants: list[Contestant], complete: bool
-) -> Contest:
+def _base(contestants: list[Contestant], complete: bool) -> Contestant:
+    """Cutline, which ratios are frames of."""
     base = next(c for c in contestants if c.entry.key == OURS)
     if not base.turns and complete:
-        raise OutputError(f"Cutline itself failed: {base.failure}", remedy="Run `cutline verify` on the bundle.")
-    return Contest(
-        command=" ".join(["python -m cutline.benchmarks.peers", *words]),
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        commit=source_commit(),
-        machine=describe_machine((), None),
-        clip=setting.clip.info.name,
-        width=setting.clip.info.width,
-        height=setting.clip.info.height,
-        bundle=setting.bundle,
-        rounds=given.rounds,
-        seconds=given.seconds,
-        complete=complete,
-        results=summarise(contestants, reference=REFERENCE, base=base),
-        left_out={c.name: c.failure for c in contestants if c.failure},
-    )
+        raise DeviceError(f"Cutline itself failed: {base.failure}", remedy="Run `cutline verify` on the bundle.")
+    return base
 
 
 def _write(path: Path, data: bytes) -> None:

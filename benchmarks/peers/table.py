@@ -94,7 +94,7 @@ def _notes(contest: Contest) -> list[str]:
     if contest.others >= BUSY:
         notes.append(
             f"- **Measured under load**: other programs had {contest.others:.1f} of {machine.cores} cores meanwhile. "
-            "Rates are too low; ratios and core-ms suffer less."
+            "Rates are too low, ratios suffer less, core-ms least."
         )
     if not contest.complete:
         notes.append("- Interrupted: not all rounds are in it.")

@@ -12,7 +12,7 @@ from cutline.benchmarks.peers import __main__ as command
 from cutline.benchmarks.peers.catalogue import read_entry
 from cutline.benchmarks.peers.contest import Contestant
 from cutline.benchmarks.peers.rival import Turn
-from cutline.runtime.errors import NoInputError, OutputError
+from cutline.runtime.errors import DeviceError, NoInputError, OutputError
 
 Write = Callable[..., Path]
 PICTURE = "\ndef picture(number):\n    import numpy as np\n    return np.full((4, 6, 3), (200, number, 0), np.uint8)\n"
@@ -78,7 +78,7 @@ def test_without_cutline_there_is_no_table(
     peers: Callable[..., None], clip: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     peers(BROKEN)
-    with pytest.raises(OutputError, match="no such device"):
+    with pytest.raises(DeviceError, match="no such device"):
         command.compare([clip, "--rounds", "1", "--seconds", "0.1", "--no-install"])
     assert capsys.readouterr().out == ""
 
