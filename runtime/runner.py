@@ -10,7 +10,7 @@ from typing import Any, final
 
 import msgspec
 
-from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.errors import CutlineError, DeviceLostError, UsageError
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
@@ -74,11 +74,18 @@ class Runner:
         *,
         style: Engine | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
+        on_lost: Callable[[DeviceLostError], None] = lambda error: None,
     ) -> None:
+        """Open the stream and its output.
+
+        Args:
+            on_lost: called at once when the device is lost, before anything is put in order: it may end the process.
+        """
         self.notices: list[str] = []
         self.failure: CutlineError | None = None  # what ended the run before its end
         self._on_notice = on_notice
         self._engine = engine
+        self._on_lost = on_lost
         self._stopped = False
         self._memory = PeakMemory()
         options = complete_options(options)
@@ -111,6 +118,8 @@ class Runner:
                     self.stop()
             complete = not self._stopped
         except CutlineError as error:
+            if isinstance(error, DeviceLostError):
+                self._on_lost(error)
             self.failure = error
         counts = self.pipeline.counts()
         self._memory.look()

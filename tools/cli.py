@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -12,7 +13,7 @@ from cutline.runtime.errors import CutlineError, UsageError
 from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
 
-__all__ = ["app", "main"]
+__all__ = ["app", "guarded", "main"]
 
 USAGE: Final = 64
 BUG: Final = 70
@@ -142,12 +143,13 @@ def main() -> NoReturn:
     """Run the command and end the process with its exit code. `--debug` anywhere shows tracebacks."""
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
-    sys.exit(_guarded(words, debug=debug))
+    sys.exit(guarded(lambda: app(words, standalone_mode=False), debug=debug))
 
 
-def _guarded(words: list[str], *, debug: bool) -> int:
+def guarded(body: Callable[[], Any], *, debug: bool) -> int:
+    """Run a command's body; whatever goes wrong becomes one line and an exit code."""
     try:
-        result: Any = app(words, standalone_mode=False)
+        result: Any = body()
     except CutlineError as error:
         return _complain(str(error), error.exit_code, debug)
     except WrongWords as error:

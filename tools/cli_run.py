@@ -18,13 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cutline.runtime.bundle import open_bundle
-from cutline.runtime.errors import BadInputError, NoInputError, UsageError
+from cutline.runtime.errors import BadInputError, DeviceLostError, NoInputError, UsageError
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.runner import Runner, RunReport, run_together
-from cutline.runtime.sessions import Engine, EngineOptions, open_engine
+from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
 from cutline.runtime.slots import Counts
+from cutline.runtime.supervisor import Supervisor
 
-__all__ = ["RunRequest", "read_site", "run_streams"]
+__all__ = ["RunRequest", "read_site", "run_here", "run_streams"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,28 @@ class RunRequest:
 def run_streams(request: RunRequest) -> int:
     """Run one stream, or all streams of a site file, until they end or a signal comes. Returns the exit code.
 
+    What may use a GPU runs in a process of its own: after some errors a process can do nothing more on the device.
+
+    Raises:
+        CutlineError: when a stream cannot even start.
+    """
+    if not _may_use_gpu(request):
+        return run_here(request)
+    from cutline.tools.compute import start_compute
+
+    console = Console(stderr=True, highlight=False)
+    supervisor = Supervisor(lambda: start_compute(request), _printer(console, ""))
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda caught, frame: supervisor.stop(caught))
+    return supervisor.run()
+
+
+def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = lambda error: None) -> int:
+    """Run the streams in this process.
+
+    Args:
+        on_lost: see Runner.
     Raises:
         CutlineError: when a stream cannot even start.
     """
@@ -58,7 +81,7 @@ def run_streams(request: RunRequest) -> int:
         runners: list[Runner] = []
         for options in streams:
             label = f"{options.shown_name}: " if len(streams) > 1 else ""
-            runner = Runner(engine, options, style=style, on_notice=_printer(console, label))
+            runner = Runner(engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost)
             stack.callback(runner.close)
             runners.append(runner)
         _stop_on_signals(runners)
@@ -119,9 +142,24 @@ def _options(fields: dict[str, Any], where: str) -> StreamOptions:
         raise UsageError(f"{where}{error}", remedy="See `cutline run --help`.") from error
 
 
+def _may_use_gpu(request: RunRequest) -> bool:
+    """Whether the network may come to run on a GPU."""
+    demand = devices.parse_device(request.device)
+    if demand.kind == "cpu" or not devices.driver_is_there():
+        return False
+    if demand.kind == "cuda":
+        return True
+    with open_bundle(_model(request, _streams(request)), allow_unsigned=request.allow_unsigned) as bundle:
+        return devices.why_not_gpu(bundle, EngineOptions()) is None
+
+
+def _model(request: RunRequest, streams: list[StreamOptions]) -> str:
+    with_plate = any(s.plate is not None or s.learn_plate is not None for s in streams)
+    return request.model or ("cutout-plate" if with_plate else "cutout")
+
+
 def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack) -> tuple[Engine, Engine | None]:
     """Open and compile the network, and the style network where one is asked for; they live until the stack unwinds."""
-    with_plate = any(s.plate is not None or s.learn_plate is not None for s in streams)
     file = any(Path(s.input).is_file() and s.pace is None for s in streams)
     optimise = (
         request.optimise if request.optimise != "auto" else ("throughput" if file or len(streams) > 1 else "latency")
@@ -139,7 +177,7 @@ def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack
         stack.callback(engine.close)
         return engine
 
-    matte = opened(request.model or ("cutout-plate" if with_plate else "cutout"))
+    matte = opened(_model(request, streams))
     return matte, opened(request.style) if request.style else None
 
 

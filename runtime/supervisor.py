@@ -1,0 +1,96 @@
+"""Keeps one child process working: where the device is lost, only another process can use it again.
+
+The child ends with RESTART when it lost its device, or is ended by a signal that nobody here sent (a crash in the
+driver, the kernel's memory killer). Either starts another child, at most LIMIT times within WINDOW_S; any other end is
+the end.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, final
+
+from cutline.runtime.errors import DeviceError
+
+__all__ = ["LIMIT", "RESTART", "WINDOW_S", "Supervisor"]
+
+RESTART: Final = 75  # sysexits.h, EX_TEMPFAIL: seen by the supervisor alone
+LIMIT: Final = 5  # restarts
+WINDOW_S: Final = 60.0
+PAUSE_S: Final = 0.5  # between two children: a driver that resets a GPU needs a moment
+
+
+@final
+class Supervisor:
+    """Owns the child process that is at work."""
+
+    def __init__(
+        self,
+        start: Callable[[], subprocess.Popen[bytes]],
+        notify: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            start: starts a child.
+            notify: called with one line for each restart.
+        """
+        self._start, self._notify, self._clock, self._pause_s = start, notify, clock, pause_s
+        self._restarts: deque[float] = deque()  # when they were
+        self._stopping = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Return the exit code of the child that ended for good.
+
+        Raises:
+            DeviceError: children kept losing the device.
+        """
+        while True:
+            self._child = child = self._start()
+            if self._stopping.is_set():  # the signal came while the child was made
+                child.terminate()
+            code = child.wait()
+            if code >= 0 and code != RESTART:
+                return code
+            if self._stopping.is_set():
+                return 0 if code == RESTART else 128 - code
+            self._count(code)
+            self._notify(f"{_reason(code)}: starting again ({len(self._restarts)} of {LIMIT} times in a minute)")
+            if self._stopping.wait(self._pause_s):
+                return 0
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Let the child end in order, and start no other. Safe in a signal handler."""
+        self._stopping.set()
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(number)
+
+    def _count(self, code: int) -> None:
+        now = self._clock()
+        while self._restarts and now - self._restarts[0] > WINDOW_S:
+            self._restarts.popleft()
+        if len(self._restarts) >= LIMIT:
+            raise DeviceError(
+                f"{_reason(code)}, the {LIMIT + 1}th time within a minute",
+                remedy="Look for an Xid line in `dmesg`, run `cutline doctor`, or use --device cpu.",
+            )
+        self._restarts.append(now)
+
+
+def _reason(code: int) -> str:
+    if code == RESTART:
+        return "the device was lost"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"the process that uses the device was ended by {name}"

@@ -1,0 +1,86 @@
+"""The process that uses the GPU: `cutline run` starts it, and starts another where the device was lost.
+
+    python -m cutline.tools.compute FD [--debug]
+
+FD is a pipe: the request comes through it as one line of JSON; its other end is open while the parent lives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import NoReturn
+
+import msgspec
+
+from cutline.runtime.errors import DeviceLostError
+from cutline.runtime.supervisor import RESTART
+from cutline.tools.cli_run import RunRequest, run_here
+
+__all__ = ["end_lost", "main", "start_compute"]
+
+
+def start_compute(request: RunRequest) -> subprocess.Popen[bytes]:
+    """Start a child that runs the request's streams."""
+    near, far = os.pipe()
+    debug = ["--debug"] if "--debug" in sys.argv else []
+    command = [sys.executable, "-m", "cutline.tools.compute", str(near), *debug]
+    try:
+        # a session of its own: the terminal's Ctrl-C comes to us, and once through us to the child
+        child = subprocess.Popen(command, pass_fds=(near,), start_new_session=True)
+    except BaseException:
+        os.close(far)
+        raise
+    finally:
+        os.close(near)
+    os.write(far, msgspec.json.encode(request) + b"\n")
+    _LIFELINES.append(far)
+    return child
+
+
+_LIFELINES: list[int] = []  # write ends of the pipes; they close when this process ends, however it ends
+
+
+def main() -> NoReturn:
+    """Run the streams; end with RESTART where the device was lost."""
+    from cutline.tools.cli import guarded
+
+    fd = int(sys.argv[1])
+    request = _read(fd)
+    threading.Thread(target=_watch, args=(fd,), name="parent", daemon=True).start()
+    sys.exit(guarded(lambda: _run(request), debug="--debug" in sys.argv))
+
+
+def _run(request: RunRequest) -> int:
+    try:
+        return run_here(request, on_lost=end_lost)
+    except DeviceLostError as error:  # lost before the first frame
+        end_lost(error)
+
+
+def end_lost(error: DeviceLostError) -> NoReturn:
+    """End this process at once: libraries that lost their device may hang, and part files are safe as they are."""
+    print(f"cutline: {error}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(RESTART)
+
+
+def _read(fd: int) -> RunRequest:
+    text = b""
+    while not text.endswith(b"\n"):
+        text += os.read(fd, 1 << 16)
+    return msgspec.json.decode(text, type=RunRequest)
+
+
+def _watch(fd: int) -> None:
+    """End in order when the parent is gone: the pipe has no writer then."""
+    while os.read(fd, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
