@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from rich.console import Console
@@ -17,19 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from cutline.runtime.errors import CutlineError
+from cutline.tools import doctor_gpu
+from cutline.tools.finding import Finding
 
-__all__ = ["Finding", "examine", "findings"]
-
-State = Literal["ok", "optional", "problem"]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing looked at. `problem` stops `cutline run`; `optional` only means that a feature is absent."""
-
-    subject: str
-    state: State
-    seen: str
-    remedy: str = ""
+__all__ = ["examine", "findings"]
 
 
 def examine(*, as_json: bool) -> int:
@@ -56,7 +44,8 @@ def examine(*, as_json: bool) -> int:
 def findings() -> list[Finding]:
     """Look at everything. A check that fails unexpectedly is itself a finding."""
     checks: list[Callable[[], Finding]] = [
-        _python, _kernels, _openvino, _codecs, _bundles, _folders, _display, _cameras, _nvidia, _cuda, _tensorrt,
+        _python, _kernels, _openvino, _codecs, _bundles, _folders, _display, _cameras,
+        doctor_gpu.nvidia, doctor_gpu.cuda_packages, doctor_gpu.tensorrt, doctor_gpu.gpu_engine, doctor_gpu.gpu_video,
     ]  # fmt: skip
     found = []
     for check in checks:
@@ -133,39 +122,3 @@ def _cameras() -> Finding:
     if blocked:
         return Finding("cameras", "optional", f"no permission: {', '.join(blocked)}", "sudo usermod -aG video $USER")
     return Finding("cameras", "ok", ", ".join(found))
-
-
-def _nvidia() -> Finding:
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Finding(
-            "NVIDIA driver", "optional", "libcuda.so.1 not found: the CPU is used", "Install the NVIDIA driver."
-        )
-    count = ctypes.c_int()
-    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    if status or not count.value:
-        return Finding("NVIDIA driver", "optional", f"driver error {status}: no GPU usable", "Run nvidia-smi.")
-    return Finding("NVIDIA driver", "ok", f"{count.value} GPU; this version of Cutline runs on the CPU")
-
-
-def _cuda() -> Finding:
-    return _packages("CUDA packages", ("cuda-core", "cuda-bindings"), "pip install 'cutline[cuda]'")
-
-
-def _tensorrt() -> Finding:
-    for name in ("tensorrt", "tensorrt-rtx"):
-        found = _packages("TensorRT", (name,), "pip install 'cutline[tensorrt-rtx]'")
-        if found.state == "ok":
-            return found
-    return Finding("TensorRT", "optional", "neither tensorrt nor tensorrt-rtx", "pip install 'cutline[tensorrt-rtx]'")
-
-
-def _packages(subject: str, names: tuple[str, ...], remedy: str) -> Finding:
-    versions = []
-    for name in names:
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            return Finding(subject, "optional", f"{name} is not installed", remedy)
-    return Finding(subject, "ok", ", ".join(versions))
