@@ -117,7 +117,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         datetime.fromisoformat(self.created.removesuffix("Z"))  # its ValueError reaches the decoder
         _check_names([m.name for m in self.members])
         names = {m.name for m in self.members}
-        named = [t.member for t in self.targets] + [c.member for c in self.cubins] + ([self.card] if self.card else [])
+        named = (
+            [t.member for t in self.targets]
+            + [c.member for c in self.cubins]
+            + ([self.card] if self.card is not None else [])
+        )
         if not names.issuperset(named):
             raise ValueError("a target, a cubin or the card names a member that is not there")
         ways = [(t.kind, t.precision, t.device) for t in self.targets]

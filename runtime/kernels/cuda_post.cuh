@@ -6,8 +6,8 @@
 //       the formula gives the same bytes there. In a mixed tile a thread composes 8 x 2 luma pixels and 4 of each chroma
 //       plane. Chroma takes alpha averaged over the luma pixels that a left-sited sample stands for: (1 2 1)/4 across,
 //       (1 1)/2 down; the pixel left of a thread's own is computed twice rather than exchanged.
-// Cost  reads 1.5 B and writes 1.5 B per pixel (+1.5 for a picture background, +1 for an alpha plane); memory-bound in copied
-//       tiles. Mixed ones take some 60 instructions per luma pixel.
+// Cost  reads 1.5 B and writes 1.5 B per pixel (+1.5 for a picture background, +1 for an alpha plane). A copied tile is bound
+//       by memory; a mixed one by arithmetic on cards with HBM. See DESIGN.md.
 // Twin  reference_post.py::post; no allocation, no sync: safe under graph capture
 #pragma once
 
@@ -60,9 +60,9 @@ DEVICE void copy_tile(const ComposeParams& p, const Picture* from, int left, int
 
 // What one sample is made of. front, behind: product's and scene's colour there; scene: what is to be seen behind.
 template <bool STYLED>
-DEVICE float sample(const ComposeParams& p, float alpha, float pixel, float front, float behind, float scene, float delta,
-                    float on_product, float on_scene) {
-    float value = p.clean ? decontaminated(alpha, pixel, front, behind) : pixel;
+DEVICE float sample(const ComposeParams& p, bool clean, float alpha, float pixel, float front, float behind, float scene,
+                    float delta, float on_product, float on_scene) {
+    float value = clean ? decontaminated(alpha, pixel, front, behind) : pixel;
     if (p.kind != ORIGINAL && p.kind != TRANSPARENT) value = composed(alpha, value, scene);
     return STYLED ? value + delta * composed(alpha, on_product, on_scene) : value;
 }
@@ -100,22 +100,22 @@ DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma,
 }
 
 template <bool BLURRED, bool STYLED>
-DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha) {
+DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha, bool clean) {
     const Strengths style = strengths_of<STYLED>(p);
     Codes<LUMA> background = {}, result = {};
     if (p.kind == PICTURE) background = load_codes<LUMA>(luma_at(p.background, y, x));
     Walk<float2> tone;
     Walk<float> blur, delta;
     Places<LUMA> tone_at, blur_at, delta_at;
-    if (p.clean) tone = walk(p.tone_luma, p.tone, p.tone.luma_y, y), tone_at = places4(p.tone.luma_x, x);
+    if (clean) tone = walk(p.tone_luma, p.tone, p.tone.luma_y, y), tone_at = places4(p.tone.luma_x, x);
     if (BLURRED) blur = walk(p.blur_luma, p.blur, p.blur.luma_y, y), blur_at = places4(p.blur.luma_x, x);
     if (STYLED) delta = walk(p.style_luma, p.net, p.net.luma_y, y), delta_at = places4(p.net.luma_x, x);
     for (int i = 0; i < LUMA; i++) {
-        const float2 colours = p.clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float2(0.0f, 0.0f);
+        const float2 colours = clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float2(0.0f, 0.0f);
         float scene = (float)(p.kind == PICTURE ? code_at(background, i) : p.colour[0]);
         if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
         const float difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : 0.0f;
-        const float value = sample<STYLED>(p, alpha[i], (float)code_at(luma, i), colours.x, colours.y, scene, difference,
+        const float value = sample<STYLED>(p, clean, alpha[i], (float)code_at(luma, i), colours.x, colours.y, scene, difference,
                                    style.product, style.scene);
         result.word[i / 4] |= (unsigned)store_code(value) << 8 * (i % 4);
     }
@@ -129,7 +129,7 @@ DEVICE void store_alpha(const ComposeParams& p, int x, int y, const float* alpha
 }
 
 template <bool BLURRED, bool STYLED>
-DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* alpha) {
+DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* alpha, bool clean) {
     const Strengths style = strengths_of<STYLED>(p);
     const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x);
     Chroma<CHROMA> background = {}, result = {};
@@ -137,18 +137,18 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
     Walk<float4> tone;
     Walk<float2> blur, delta;
     Places<CHROMA> tone_at, blur_at, delta_at;
-    if (p.clean) tone = walk(p.tone_chroma, p.tone, p.tone.chroma_y, y), tone_at = places2(p.tone.chroma_x, x);
+    if (clean) tone = walk(p.tone_chroma, p.tone, p.tone.chroma_y, y), tone_at = places2(p.tone.chroma_x, x);
     if (BLURRED) blur = walk(p.blur_chroma, p.blur, p.blur.chroma_y, y), blur_at = places2(p.blur.chroma_x, x);
     if (STYLED) delta = walk(p.style_chroma, p.net, p.net.chroma_y, y), delta_at = places2(p.net.chroma_x, x);
     for (int i = 0; i < CHROMA; i++) {
-        const float4 colours = p.clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const float4 colours = clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         float2 scene = make_float2((float)(p.kind == PICTURE ? code_at(background.u, i) : p.colour[1]),
                                    (float)(p.kind == PICTURE ? code_at(background.v, i) : p.colour[2]));
         if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
         const float2 difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : make_float2(0.0f, 0.0f);
-        const float u = sample<STYLED>(p, alpha[i], (float)code_at(pixel.u, i), colours.x, colours.z, scene.x, difference.x,
+        const float u = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.u, i), colours.x, colours.z, scene.x, difference.x,
                                style.product, style.scene);
-        const float v = sample<STYLED>(p, alpha[i], (float)code_at(pixel.v, i), colours.y, colours.w, scene.y, difference.y,
+        const float v = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.v, i), colours.y, colours.w, scene.y, difference.y,
                                style.product, style.scene);
         result.u.word[0] |= (unsigned)store_code(u) << 8 * i;
         result.v.word[0] |= (unsigned)store_code(v) << 8 * i;
@@ -156,8 +156,11 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
     store_chroma<CHROMA>(p.out, y, x, result);
 }
 
+// Two rows of LUMA pixels and the chroma between them. Where the verdict says it, opacity is not computed; and of a
+// product that is not there, neither is the colour.
 template <bool BLURRED, bool STYLED>
-DEVICE void compose_pair(const ComposeParams& p, int x, int y) {
+DEVICE void compose_pair(const ComposeParams& p, int verdict, int x, int y) {
+    const bool clean = p.clean && (verdict != TRANSPARENT_TILE || p.kind == TRANSPARENT);
     float both[LUMA + 1] = {};
     for (int r = 0; r < 2; r++) {
         if (y + r >= p.height) {                   // an odd height's last row counts twice
@@ -166,29 +169,30 @@ DEVICE void compose_pair(const ComposeParams& p, int x, int y) {
         }
         const Codes<LUMA> luma = load_codes<LUMA>(luma_at(p.frame, y + r, x));
         float alpha[LUMA + 1];
-        cover(p, x, y + r, luma, alpha);
+        for (int i = 0; i <= LUMA; i++) alpha[i] = verdict == OPAQUE_TILE ? 1.0f : 0.0f;
+        if (verdict == MIXED_TILE) cover(p, x, y + r, luma, alpha);
         if (p.alpha) store_alpha(p, x, y + r, alpha + 1);
-        compose_luma<BLURRED, STYLED>(p, x, y + r, luma, alpha + 1);
+        compose_luma<BLURRED, STYLED>(p, x, y + r, luma, alpha + 1, clean);
         for (int i = 0; i <= LUMA; i++) both[i] += alpha[i];
     }
     float chroma[CHROMA];
     for (int i = 0; i < CHROMA; i++) chroma[i] = 0.125f * (both[2 * i] + both[2 * i + 2]) + 0.25f * both[2 * i + 1];
-    compose_chroma<BLURRED, STYLED>(p, x / 2, y / 2, chroma);
+    compose_chroma<BLURRED, STYLED>(p, x / 2, y / 2, chroma, clean);
 }
 
 template <bool BLURRED, bool STYLED>
-DEVICE void compose_tile(const ComposeParams& p, int left, int top) {
+DEVICE void compose_tile(const ComposeParams& p, int verdict, int left, int top) {
     const int x = left + (int)threadIdx.x * LUMA;
     if (x >= p.width) return;
     ROLLED for (int y = top + 2 * (int)threadIdx.y; y < least(top + TILE_ROWS, p.height); y += 2 * (int)blockDim.y)
-        compose_pair<BLURRED, STYLED>(p, x, y);
+        compose_pair<BLURRED, STYLED>(p, verdict, x, y);
 }
 
 template <bool BLURRED, bool STYLED>
 DEVICE void post(const ComposeParams& p) {
     const int left = (int)blockIdx.x * TILE_COLUMNS, top = (int)blockIdx.y * TILE_ROWS;
     const int verdict = p.line ? judge_tile(p, left, top) : OPAQUE_TILE;   // no lines: the frame itself is wanted
-    if (p.line && composed_tile(p, verdict)) return compose_tile<BLURRED, STYLED>(p, left, top);
+    if (p.line && composed_tile(p, verdict)) return compose_tile<BLURRED, STYLED>(p, verdict, left, top);
     if (verdict == OPAQUE_TILE) return copy_tile(p, &p.frame, left, top, 255);
     copy_tile(p, p.kind == COLOUR ? nullptr : p.kind == PICTURE ? &p.background : &p.frame, left, top, 0);
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BundleError
 from cutline.runtime.manifest import (
+    Cubin,
     Manifest,
     Member,
     Signature,
@@ -95,6 +96,24 @@ def test_a_licence_cannot_drive_the_terminal(contract: ModelContract) -> None:
 def test_names_that_would_meet_on_a_disk_are_refused(contract: ModelContract, names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="member"):
         made(contract, members=tuple(Member(name=n, size=0, sha256=GOOD) for n in names))
+
+
+def test_a_cubin_has_a_member_and_a_gpu_of_its_own(contract: ModelContract) -> None:
+    def cubin(device: str, member: str) -> Cubin:
+        return Cubin(device=device, member=member, source=GOOD, toolkit=(12, 9))
+
+    manifest = made(contract, cubins=(cubin("sm86", "a"), cubin("sm87", "b/c")))
+    assert decode_manifest(encode(manifest)) == manifest
+    with pytest.raises(ValueError, match="not there"):
+        made(contract, cubins=(cubin("sm86", "c"),))
+    with pytest.raises(ValueError, match="same device"):
+        made(contract, cubins=(cubin("sm86", "a"), cubin("sm86", "b/c")))
+
+
+def test_a_manifest_from_before_there_were_cubins_is_still_read(contract: ModelContract) -> None:
+    plain = msgspec.json.decode(encode(made(contract)))
+    del plain["cubins"]
+    assert decode_manifest(msgspec.json.encode(plain, order="sorted")) == made(contract)
 
 
 def test_a_missing_member_is_an_error_that_lists_the_others(contract: ModelContract) -> None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cutline.engine import keys
 from cutline.runtime.contract import Image, ModelContract, Output, State
 from cutline.runtime.errors import BundleError, ContractError, TrustError
-from cutline.runtime.manifest import Target
+from cutline.runtime.manifest import Cubin, KernelFigures, Target
 from cutline.tools import cli_bundle
 from cutline.tools.cli_bundle import Finding, in_words, inspect_bundle, verify_bundle
 
@@ -69,6 +69,28 @@ def test_inspect_shows_people_what_is_inside(bundle: Path, capsys: pytest.Captur
     ):
         assert text in shown, text
     assert "\x1b" not in shown
+
+
+def test_inspect_shows_the_kernels_for_each_gpu(pack: Any, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inspect_bundle(str(bundle))
+    assert "CUDA kernels" not in capsys.readouterr().out
+    figures = {
+        "cutline_pre": KernelFigures(registers=78, spilled_bytes=0, stack_bytes=0, shared_bytes=9216),
+        "cutline_post_blur": KernelFigures(registers=80, spilled_bytes=44, stack_bytes=16, shared_bytes=0),
+    }
+    cubins = [
+        Cubin(device=device, member=f"cubins/{device}.cubin", source="0" * 64, toolkit=(12, 9), kernels=figures)
+        for device in ("sm86", "sm87")
+    ]
+    members = {"source.onnx": network(), **{c.member: bytes(2048) for c in cubins}}
+    pack(bundle, key=keys.machine_key(), members=members, cubins=cubins)
+    inspect_bundle(str(bundle))
+    shown = capsys.readouterr().out
+    for text in ("CUDA kernels", "sm86", "sm87", "2.0 KiB", "CUDA 12.9", "80", "cutline_post_blur"):
+        assert text in shown, text
+    inspect_bundle(str(bundle), as_json=True)
+    found = json.loads(capsys.readouterr().out)["manifest"]["cubins"][0]["kernels"]["cutline_pre"]
+    assert found == {"registers": 78, "spilled_bytes": 0, "stack_bytes": 0, "shared_bytes": 9216}
 
 
 def test_inspect_gives_programs_one_document(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
