@@ -175,7 +175,7 @@ def _scaling(curves: Sequence[Curve]) -> str:
     parts = []
     for over in dict.fromkeys(c.over for c in curves):
         mine = [c for c in curves if c.over == over]
-        parts.append(_warnings(f"{_OVER[over]}, {c.precision}: {text}" for c in mine for text in c.warnings))
+        parts.append(_warnings(f"{_OVER[over]}, {c.precision}: {'; '.join(c.warnings)}" for c in mine if c.warnings))
         charts = "".join(_curve(mine, over, figure) for figure in _CURVES)
         parts.append(f'<div class="two">{charts}</div>')
     return f"<h2>Scaling</h2>{''.join(parts)}" if parts else ""
