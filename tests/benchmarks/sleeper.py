@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cutline.runtime.contract import Image, ModelContract, Output
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.sessions import DeviceTimes
 from cutline.runtime.slots import ArraySpec, Slot
 
@@ -38,14 +39,18 @@ class SleepingPath:
 
     arrays: Mapping[str, ArraySpec] = {}
 
-    def __init__(self, clock: Clock, parts: Mapping[str, float]) -> None:
-        self._clock, self._parts = clock, parts
+    def __init__(self, clock: Clock, parts: Mapping[str, float], fails_at: float) -> None:
+        self._clock, self._parts, self._fails_at = clock, parts, fails_at
+        self._started = 0
 
     def bind(self, pool: object) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
         return ()
 
     def start(self, slot: Slot, time: object, *, first: bool) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["pre"])
+        self._started += 1
+        if self._started == self._fails_at:
+            raise DeviceError("the device is gone", remedy="Plug it in.")
 
     def wait(self, slot: Slot) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["network"])
@@ -93,9 +98,12 @@ class SleepingEngine:
     def __init__(self, clock: Clock, parts: Mapping[str, float]) -> None:
         self._clock, self._parts = clock, parts
         self.sessions: list[SleepingSession] = []
+        self.paths = 0
 
     def path(self, *given: object) -> SleepingPath:  # noqa: ARG002
-        return SleepingPath(self._clock, self._parts)
+        self.paths += 1
+        fails_at = self._parts.get("first_stream_fails_at", 0.0) if self.paths == 1 else 0.0
+        return SleepingPath(self._clock, self._parts, fails_at)
 
     def arrays(self, prefix: str) -> dict[str, ArraySpec]:
         return {f"{prefix}input": ArraySpec((1, 3, HEIGHT, WIDTH), "float32")}
