@@ -59,7 +59,9 @@ def build(
 
 def train(
     context: typer.Context,
-    network: Annotated[str, typer.Option(help="cutout, or cutout-plate for fixed cameras.")] = "cutout",
+    network: Annotated[
+        str | None, typer.Option(help="cutout, or cutout-plate for fixed cameras; by default what it starts from.")
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints and results.")] = Path(
         "cutline-train"
     ),

@@ -27,7 +27,7 @@ _SCRATCH_RATE = 2e-3
 class TrainOptions:
     """What to train, on what, and where the results go."""
 
-    network: str = "cutout"  # or cutout-plate
+    network: str | None = None  # cutout or cutout-plate; None: what it starts from, or cutout
     output: Path = Path("cutline-train")
     start: str | None = None  # our network by name, a bundle, or an ONNX that this command exported
     products: Path | None = None  # packshots on white, mixed with generated goods
@@ -144,25 +144,26 @@ def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
     """The network to train: as it was saved, read back from an export, pruned, or fresh."""
     import torch
 
-    from cutline.tools.train.networks import CutNet, make_network, with_plate
+    from cutline.tools.train.networks import CutNet, make_network, preset, with_plate
     from cutline.tools.train.prune import prune
     from cutline.tools.train.start import load_start
 
     if resume is not None:
         return CutNet(resume.shape, norm=resume.norm)
     torch.manual_seed(options.seed)
-    network = make_network(options.network)
-    if options.start is not None:
-        started = load_start(options.start)
-        if started.shape.plate and not network.shape.plate:
+    if options.start is None:
+        if options.prune:
+            raise UsageError("only a trained network can be pruned", remedy="Add --from cutout.", prune=options.prune)
+        return make_network(options.network or "cutout")
+    network = load_start(options.start)
+    if options.network is not None and preset(options.network).plate != network.shape.plate:
+        if network.shape.plate:
             raise UsageError(
                 "the start needs a plate, and the network is to do without",
                 remedy="Start from cutout, or from scratch.",
-                network=options.network,
+                start=options.start,
             )
-        network = with_plate(started) if network.shape.plate and not started.shape.plate else started
-    if options.prune and options.start is None:
-        raise UsageError("only a trained network can be pruned", remedy="Add --from cutout.", prune=options.prune)
+        network = with_plate(network)
     return prune(network, options.prune) if options.prune else network
 
 
@@ -192,7 +193,8 @@ def _export(options: TrainOptions, final: Checkpoint, curves: Path) -> TrainRepo
     network = final.averaged()
     model = network_to_onnx(network, width=options.width, height=options.height)
     check_parity(model, network)
-    onnx, contract = (options.output / f"{options.network}{suffix}" for suffix in (".onnx", ".contract.json"))
+    name = "cutout-plate" if network.shape.plate else "cutout"
+    onnx, contract = (options.output / f"{name}{suffix}" for suffix in (".onnx", ".contract.json"))
     try:
         onnx.write_bytes(model.SerializeToString())
         contract.write_bytes(contract_to_json(contract_of(network.shape, width=options.width, height=options.height)))

@@ -22,7 +22,7 @@ from cutline.tools.train.encoder import BLOCKS, STEM, TAPS, WIDENED, Encoder, co
 
 __all__ = [
     *("CHANGE", "PRESETS", "ChannelGroup", "CutNet", "NetworkShape", "fold", "make_network", "multiply_adds"),
-    "with_plate",
+    *("preset", "with_plate"),
 ]
 
 CHANGE = (16, 24, 32, 48, 64)  # channels of what differs from the plate, at 1/2 to 1/32
@@ -151,6 +151,17 @@ class CutNet(nn.Module):
 PRESETS = {"cutout": NetworkShape(), "cutout-plate": NetworkShape(plate=True)}
 
 
+def preset(name: str) -> NetworkShape:
+    """Return the shape of a shipped network.
+
+    Raises:
+        UsageError: no network has that name.
+    """
+    if name not in PRESETS:
+        raise UsageError("no network has that name", remedy=f"Use one of {', '.join(PRESETS)}.", name=name)
+    return PRESETS[name]
+
+
 def make_network(name: str) -> CutNet:
     """Build one of the shipped networks as training from scratch starts: its encoder knows ImageNet.
 
@@ -158,9 +169,7 @@ def make_network(name: str) -> CutNet:
         UsageError: no network has that name.
         DeviceError: the encoder's weights are not installed.
     """
-    if name not in PRESETS:
-        raise UsageError("no network has that name", remedy=f"Use one of {', '.join(PRESETS)}.", name=name)
-    network = CutNet(PRESETS[name])
+    network = CutNet(preset(name))
     load_encoder(network.encoder)
     return network
 

@@ -70,13 +70,21 @@ def test_a_teacher_with_other_shapes_is_refused(tmp_path: Path) -> None:
         train(TrainOptions(output=tmp_path / "out", teacher=tmp_path / "t.onnx", **SMALL), quiet())  # type: ignore[arg-type]
 
 
+def test_a_network_goes_on_as_what_it_starts_from_and_can_learn_to_heed_a_plate(trained: Path, tmp_path: Path) -> None:
+    start = str(trained / "cutout.onnx")
+    seeing = train(TrainOptions(output=tmp_path / "1", network="cutout-plate", start=start, **SMALL), quiet())  # type: ignore[arg-type]
+    assert seeing.onnx.name == "cutout-plate.onnx"
+    again = train(TrainOptions(output=tmp_path / "2", start=str(seeing.onnx), **SMALL), quiet())  # type: ignore[arg-type]
+    assert again.onnx.name == "cutout-plate.onnx"
+
+
 def test_options_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only a trained network"):
         train(TrainOptions(output=tmp_path / "1", prune=0.3, **SMALL), quiet())  # type: ignore[arg-type]
     start = str(trained / "cutout.onnx")
     seeing = train(TrainOptions(output=tmp_path / "2", network="cutout-plate", start=start, **SMALL), quiet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs a plate"):
-        train(TrainOptions(output=tmp_path / "4", start=str(seeing.onnx), **SMALL), quiet())  # type: ignore[arg-type]
+        train(TrainOptions(output=tmp_path / "4", network="cutout", start=str(seeing.onnx), **SMALL), quiet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="32"):
         TrainOptions(width=100)
     with pytest.raises(NoInputError):
