@@ -198,6 +198,6 @@ DEVICE void post(const ComposeParams& p) {
 }
 
 KERNEL((128, 6), cutline_post, ComposeParams) { post<false, false>(p); }
-KERNEL((128, 6), cutline_post_blur, ComposeParams) { post<true, false>(p); }
-KERNEL((128, 6), cutline_post_style, ComposeParams) { post<false, true>(p); }
-KERNEL((128, 6), cutline_post_blur_style, ComposeParams) { post<true, true>(p); }
+KERNEL((128, 5), cutline_post_blur, ComposeParams) { post<true, false>(p); }
+KERNEL((128, 5), cutline_post_style, ComposeParams) { post<false, true>(p); }
+KERNEL((128, 4), cutline_post_blur_style, ComposeParams) { post<true, true>(p); }
