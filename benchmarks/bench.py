@@ -23,6 +23,7 @@ from cutline.benchmarks.setting import Engines, Setting, Stopping
 from cutline.benchmarks.start import run_start
 from cutline.runtime import open_bundle
 from cutline.runtime.bundle import Bundle
+from cutline.runtime.errors import UsageError
 
 __all__ = ["Bench", "Progress"]
 
@@ -61,6 +62,13 @@ class Bench:
         options = self._options
         with ExitStack() as undo:
             bundle = undo.enter_context(open_bundle(options.bundle, allow_unsigned=options.allow_unsigned))
+            if bundle.manifest.contract.task != "matte":
+                raise UsageError(
+                    "only networks that make mattes can be measured",
+                    remedy="Give another bundle.",
+                    bundle=bundle.manifest.name,
+                    task=bundle.manifest.contract.task,
+                )
             self._tell("compiling the network")
             engines = [undo.enter_context(closing(Engines(bundle, options, p))) for p in options.precisions]
             clip = open_clip(options.input, self._tell)

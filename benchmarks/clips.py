@@ -96,6 +96,11 @@ class Clip:
         source = self.at_size(size) if size else self.path
         return self._kept(f"raw-{size}-{RAW}", ".y4m", lambda path: _unpack(source, path))
 
+    def still(self, size: tuple[int, int]) -> Path:
+        """The first frame as a picture, for networks that take a plate: what they show then is no matter here."""
+        source = self.at_size(size)
+        return self._kept(f"still-{size}", ".png", lambda path: _picture(source, path))
+
     def _scale(self, path: str, size: tuple[int, int]) -> None:
         self._tell(f"making the clip at {size[0]}x{size[1]}, once")
         with av.open(str(self.path)) as video:
@@ -168,6 +173,16 @@ def _unpack(source: Path, path: str) -> None:
         for number, frame in enumerate(islice(cycle(decoded), RAW)):
             frame.pts, frame.time_base = number, Fraction(1, 30)
             raw.mux(stream.encode(frame))
+
+
+def _picture(source: Path, path: str) -> None:
+    with av.open(str(source)) as video, av.open(path, "w", format="image2") as picture:
+        first = next(iter(video.decode(video=0))).reformat(format="rgb24")
+        stream: Any = picture.add_stream("png", 1)
+        stream.width, stream.height, stream.pix_fmt = first.width, first.height, "rgb24"
+        first.pts, first.time_base = 0, Fraction(1)
+        picture.mux(stream.encode(first))
+        picture.mux(stream.encode(None))
 
 
 def _keep(folder: Path, key: str, suffix: str, make: Callable[[str], None]) -> Path:

@@ -11,6 +11,8 @@ import time
 
 import msgspec
 
+from cutline.runtime.errors import CutlineError
+
 __all__ = ["FreshJob", "FreshResult"]
 
 
@@ -22,6 +24,7 @@ class FreshJob(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     precision: str
     allow_unsigned: bool = False
+    plate: str | None = None  # picture, for networks that take one
     seconds: float = 0.0  # after the first frame
     cores: int | None = None  # use only so many
 
@@ -41,7 +44,11 @@ def main() -> None:
     job = msgspec.json.decode(sys.argv[1], type=FreshJob)
     if job.cores is not None:  # before anything counts them
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.cores])
-    result = work(job)
+    try:
+        result = work(job)
+    except CutlineError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 
 
@@ -53,7 +60,7 @@ def work(job: FreshJob) -> FreshResult:
     from cutline.runtime.sessions import EngineOptions, open_engine
 
     options = msgspec.convert({"device": job.device, "precision": job.precision}, EngineOptions)
-    stream = StreamOptions(input=job.clip, loop=True, audio=False, name="fresh")
+    stream = StreamOptions(input=job.clip, loop=True, audio=False, name="fresh", plate=job.plate)
     with open_bundle(job.bundle, allow_unsigned=job.allow_unsigned) as bundle:
         engine = open_engine(bundle, options)
     load = Load(engine, [stream])

@@ -115,7 +115,12 @@ class Engines:
         """
         with ExitStack() as undo:
             self.latency = _open(bundle, options.device, precision, "latency", undo)
-            self.throughput = _open(bundle, options.device, precision, "throughput", undo)
+            # a GPU computes the same for both
+            self.throughput = (
+                self.latency
+                if not self.latency.device.startswith("cpu")
+                else _open(bundle, options.device, precision, "throughput", undo)
+            )
             self._undo = undo.pop_all()
 
     @property
@@ -151,9 +156,16 @@ class Setting:
         """Of the frames."""
         return FrameFormat(width=self.size[0], height=self.size[1])
 
+    @property
+    def plate(self) -> str | None:
+        """A picture for networks that take a plate."""
+        needed = self.engines.throughput.contract.plate is not None
+        return str(self.clip.still(self.size)) if needed else None
+
     def stream(self, name: str, number: int = 0, **changes: Any) -> StreamOptions:
         """A stream over the clip, for ever. The name tells its threads from those of streams that rest meanwhile."""
         plain: dict[str, Any] = {"input": str(self.clip.at_size(self.size)), "loop": True, "audio": False}
+        plain["plate"] = self.plate
         if changes.get("output", "null://") == "null://":
             plain["background"] = BACKGROUND
         return StreamOptions(name=f"{name} {number}", **(plain | changes))

@@ -88,6 +88,7 @@ def fresh_job(setting: Setting, **changes: object) -> FreshJob:
         device=setting.options.device,
         precision=setting.precision,
         allow_unsigned=setting.options.allow_unsigned,
+        plate=setting.plate,
     )
     return msgspec.structs.replace(job, **changes)
 

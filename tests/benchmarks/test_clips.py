@@ -63,6 +63,14 @@ def test_frames_without_decoding_are_those_of_the_clip(tiny: Path, tmp_path: Pat
     assert all((a == b).all() for a, b in zip(planes, whole, strict=False))
 
 
+def test_a_still_is_the_first_frame(tiny: Path, tmp_path: Path) -> None:
+    still = open_clip(str(tiny), silent, tmp_path).still((64, 36))
+    with av.open(str(still)) as picture, av.open(str(tiny)) as video:
+        found = next(picture.decode(video=0)).to_ndarray(format="rgb24")
+        first = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    assert abs(found.astype(int) - first).max() <= 2
+
+
 def test_a_clip_that_changes_is_made_anew(tiny: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(tiny.read_bytes())

@@ -156,7 +156,7 @@ def test_a_truncated_file_gives_every_frame_that_decodes_and_says_so(clip: Path,
     assert done.returncode in (0, 65)
 
 
-@pytest.mark.parametrize("verb", ["run", "build", "inspect", "verify", "train", "eval", "doctor"])
+@pytest.mark.parametrize("verb", ["run", "bench", "build", "inspect", "verify", "train", "eval", "doctor"])
 def test_help_has_two_examples(verb: str) -> None:
     done = cutline(verb, "--help")
     assert done.returncode == 0

@@ -27,6 +27,7 @@ WITHOUT_MEASURING = [
     ("unknown precision", ["--precision", "fp64", "--input", "{clip}"], 64, "fp64"),
     ("absent device", ["--device", "cuda:99", "--input", "{clip}"], 69, "cuda"),
     ("unknown bundle", ["nothing"], 66, "nothing"),
+    ("a style", ["ink"], 64, "mattes"),
     ("two bundles", ["cutout", "cutout-plate"], 64, "more than one"),
     ("missing clip", ["--input", "missing.mp4"], 66, "missing.mp4"),
     ("camera", ["--input", "/dev/video0"], 64, "own pace"),
@@ -64,7 +65,8 @@ def test_bad_words_get_one_line_and_their_exit_code(
     (tmp_path / "other.json").write_text('{"schema": "other/1"}')
     places = {"clip": clip, "folder": tmp_path, "other": tmp_path / "other.json"}
     before = sorted(tmp_path.iterdir())
-    assert cli._guarded(["bench", *(word.format(**places) for word in words)], debug=False) == code
+    given = ["bench", *(word.format(**places) for word in words)]
+    assert cli.guarded(lambda: cli.app(given, standalone_mode=False), debug=False) == code
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if not line.startswith("cutline: making the clip")]
     told = [line for line in lines if line != "cutline: compiling the network"]
