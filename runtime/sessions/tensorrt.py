@@ -106,7 +106,8 @@ class Library:
             raise tensorrt_error(complaints, doing, remedy=remedy, library=self.name, **facts)
 
     def _make_logger(self) -> Any:
-        trt, lock, complaints = self.trt, self._lock, self._complaints
+        trt: Any = self.trt
+        lock, complaints = self._lock, self._complaints
 
         class Listener(trt.ILogger):  # type: ignore[misc]  # the module is a parameter
             def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.gpu`: the device checks of one NVIDIA GPU."""

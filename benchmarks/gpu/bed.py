@@ -1,0 +1,252 @@
+"""What the device checks run on: a driver, the kernels, a network or its stand-in, streams of frames made up here."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.benchmarks.probe import PROBE, SPIN, probe_params
+from cutline.runtime.contract import ModelContract
+from cutline.runtime.cuda.driver import Driver, Stream
+from cutline.runtime.cuda.engine import CudaEngine
+from cutline.runtime.cuda.network import Network
+from cutline.runtime.errors import DeviceError
+from cutline.runtime.frame import FrameFormat, Timestamp
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.slots import ArraySpec, Slot, SlotPool
+
+__all__ = ["Bed", "Frames", "SpinNetwork", "time_ms"]
+
+DEPTH: Final = 8
+BUSY: Final = 3  # frames with the device at once, as the pipeline has them
+SPIN_GRID: Final = (64, 1, 1)
+SPIN_BLOCK: Final = (256, 1, 1)
+
+
+def time_ms(driver: Driver, stream: Stream, work: Any, *, turns: int) -> float:
+    """Milliseconds of the device for one turn of `work(turn)`, after three turns that do not count."""
+    with ExitStack() as undo:
+        marks = [driver.event(timing=True) for _ in range(2)]
+        for mark in marks:
+            undo.callback(driver.release, mark)
+        for turn in range(3):
+            work(turn)
+        driver.record(marks[0], stream=stream)
+        for turn in range(turns):
+            work(turn)
+        driver.record(marks[1], stream=stream)
+        driver.synchronise(marks[1])
+        return driver.elapsed_ms(*marks) / turns
+
+
+@final
+class SpinNetwork:
+    """Stands in for a network: hands the input's first channel on as the matte, and works for a known time."""
+
+    scratch_bytes = 0
+
+    def __init__(self, driver: Driver, contract: ModelContract, *, cost_ms: float) -> None:
+        image, primary = contract.frame, contract.primary
+        self._driver, self._names = driver, (image.tensor, primary.tensor)
+        self.tensors: Mapping[str, int] = {
+            image.tensor: 4 * int(np.prod(image.shape)),
+            primary.tensor: 4 * int(np.prod(primary.shape)),
+        }
+        self._module = driver.load(PROBE)
+        self._spin = driver.kernel(self._module, SPIN)
+        self.rounds = 1
+        self.rounds = self._calibrate(cost_ms)
+
+    def inference(self, addresses: Mapping[str, int], scratch: int) -> _Spin:  # noqa: ARG002 - the protocol's
+        """Make a context."""
+        return _Spin(self, addresses[self._names[0]], addresses[self._names[1]])
+
+    def close(self) -> None:
+        """Unload the probe. Works twice."""
+        if self._module is not None:
+            self._driver.release(self._module)
+            self._module = None  # type: ignore[assignment]
+
+    def queue(self, source: int, target: int, stream: Stream) -> None:
+        """One inference."""
+        self._driver.copy(target, source, self.tensors[self._names[1]], stream=stream)
+        params = probe_params(target, self.rounds)
+        self._driver.launch(self._spin, SPIN_GRID, SPIN_BLOCK, params, stream=stream)
+
+    def _calibrate(self, cost_ms: float) -> int:
+        """Rounds that take so long; the time grows with them in a straight line."""
+        with ExitStack() as undo:
+            stream, memory = self._driver.stream(), self._driver.alloc(sum(self.tensors.values()))
+            undo.callback(self._driver.release, memory)
+            undo.callback(self._driver.release, stream)
+            source = memory.address + self.tensors[self._names[1]]
+            times = []
+            for rounds in (20_000, 220_000):
+                self.rounds = rounds
+                times.append(
+                    time_ms(self._driver, stream, lambda _: self.queue(source, memory.address, stream), turns=10)
+                )
+        slope = max((times[1] - times[0]) / 200_000, 1e-9)
+        return max(1, int(20_000 + (cost_ms - times[0]) / slope))
+
+
+@final
+class _Spin:
+    def __init__(self, network: SpinNetwork, source: int, target: int) -> None:
+        self._network, self._places = network, (source, target)
+
+    def queue(self, stream: Stream) -> None:
+        self._network.queue(*self._places, stream)
+
+    def not_captured(self, stream: Stream) -> str | None:  # noqa: ARG002 - the protocol's
+        return None
+
+    def close(self) -> None:
+        """Owns nothing."""
+
+
+@final
+class Frames:
+    """Owns one stream on the device: a path, its slots, and noise in them."""
+
+    def __init__(self, engine: CudaEngine, frame: FrameFormat, **options: Any) -> None:
+        image = engine.contract.frame
+        arrays = {
+            "guide": ArraySpec((3, image.height, image.width), "uint8"),
+            "matte": ArraySpec((image.height, image.width), "float32"),
+        }
+        with ExitStack() as undo:
+            self._path = engine.path(frame, StreamOptions(input="-", **options), None)
+            undo.callback(self._path.close)
+            self.pool = SlotPool(format=frame, depth=DEPTH, arrays=arrays, alpha=True)
+            undo.callback(self.pool.close)
+            undo.callback(self._path.close)
+            self.notices = self._path.bind(self.pool)
+            self._undo = undo.pop_all()
+        rng = np.random.default_rng(1)
+        for slot in self.pool.slots:
+            for plane in (slot.source.y, slot.source.u, slot.source.v):
+                plane[:] = rng.integers(16, 236, plane.shape, np.uint8)
+        self._free, self.running = list(self.pool.slots), list[Slot]()
+        self.count, self.host_ns = 0, 0  # host_ns: processor time of this thread for start and wait
+
+    def start(self) -> Slot:
+        """Begin with the next slot."""
+        slot = self._free.pop(0)
+        began = time.thread_time_ns()
+        self._path.start(slot, Timestamp(self.count, Fraction(1, 30), 0), first=False)
+        self.host_ns += time.thread_time_ns() - began
+        self.running.append(slot)
+        self.count += 1
+        return slot
+
+    def finish(self) -> Slot:
+        """Wait for the oldest."""
+        slot = self.running.pop(0)
+        began = time.thread_time_ns()
+        self._path.wait(slot)
+        self.host_ns += time.thread_time_ns() - began
+        self._free.append(slot)
+        return slot
+
+    def flat_out(self, seconds: float) -> float:
+        """Milliseconds per frame when the device always has work."""
+        for _ in range(2 * BUSY):
+            self._turn()
+        self.host_ns, done, began = 0, 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            self._turn()
+            done += 1
+        took = time.perf_counter() - began
+        self.host_ns = self.host_ns // max(done, 1)
+        while self.running:
+            self.finish()
+        return 1000 * took / max(done, 1)
+
+    def close(self) -> None:
+        """Free the stream."""
+        self._undo.close()
+
+    def _turn(self) -> None:
+        self.start()
+        if len(self.running) == BUSY:
+            self.finish()
+
+
+@final
+class Bed:
+    """Borrows an engine; moves arrays to its device and back, for checks outside a stream."""
+
+    def __init__(self, driver: Driver, engine: CudaEngine, network: Network, cubin: bytes) -> None:
+        self.driver, self.engine, self.network, self.cubin = driver, engine, network, cubin
+        self._undo = ExitStack()
+        self.stream = driver.stream()
+        self._undo.callback(driver.release, self.stream)
+        self._mark = driver.event()
+        self._undo.callback(driver.release, self._mark)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Within: what is put on the device goes again at the end."""
+        outer, self._undo = self._undo, ExitStack()
+        try:
+            yield
+        finally:
+            inner, self._undo = self._undo, outer
+            with suppress(DeviceError):  # where the device was lost there is nothing to wait for
+                self.settle()
+            inner.close()
+
+    def room(self, nbytes: int, *, value: int = 0) -> int:
+        """Device memory until the scope ends, filled with one byte."""
+        memory = self.driver.alloc(max(nbytes, 256))
+        self._undo.callback(self.driver.release, memory)
+        self.driver.fill(memory.address, value, memory.nbytes, stream=self.stream)
+        self.settle()
+        return memory.address
+
+    def put(self, array: NDArray[Any] | bytes) -> int:
+        """An array's bytes on the device."""
+        data = np.frombuffer(array, np.uint8) if isinstance(array, bytes) else array.reshape(-1).view(np.uint8)
+        address = self.room(data.nbytes)
+        self._move(data.nbytes, address, data)
+        return address
+
+    def get(self, address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An array from the device."""
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        found: NDArray[Any] = self._move(nbytes, address, None).view(dtype).reshape(shape)
+        return found
+
+    def settle(self) -> None:
+        """Wait for all that was queued in `stream`."""
+        self.driver.record(self._mark, stream=self.stream)
+        self.driver.synchronise(self._mark)
+
+    def close(self) -> None:
+        """Free what was put here."""
+        self.settle()
+        self._undo.close()
+
+    def _move(self, nbytes: int, address: int, data: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        memory = mmap.mmap(-1, nbytes)
+        view: NDArray[np.uint8] = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_buffer(memory))
+        pinned = self.driver.pin(view.ctypes.data, nbytes)
+        try:
+            if data is not None:
+                view[:] = data
+                self.driver.copy(address, pinned.device_address, nbytes, stream=self.stream)
+            else:
+                self.driver.copy(pinned.device_address, address, nbytes, stream=self.stream)
+            self.settle()
+        finally:
+            self.driver.release(pinned)
+        return np.array(view)
