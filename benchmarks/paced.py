@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from cutline.benchmarks import figures
 from cutline.benchmarks.load import Load
@@ -12,6 +13,8 @@ from cutline.benchmarks.schema import Scenario
 from cutline.benchmarks.setting import Setting, Watch
 
 __all__ = ["run_paced"]
+
+LEAST_S: Final = 1.0  # however late it is
 
 
 def run_paced(setting: Setting) -> list[Scenario]:
@@ -28,7 +31,7 @@ def run_paced(setting: Setting) -> list[Scenario]:
         outputs = [_numbered(options.output, folder, n) for n in range(streams)]
         load = Load(engine, [setting.stream("paced", n, pace=options.pace, output=o) for n, o in enumerate(outputs)])
         with closing(load), setting.stopping.hears(load), watch.turn():
-            turn = load.turn(plan.paced_s, plan.paced_settle_s)
+            turn = load.turn(min(plan.paced_s, max(LEAST_S, setting.left_s)), plan.paced_settle_s)
     if not any(len(rows) for rows in turn.frames):
         return []
     ground = setting.ground(watch, streams=streams, output=options.output, warm_up_s=plan.paced_settle_s)

@@ -50,6 +50,8 @@ def run_rounds(setting: Setting) -> list[Scenario]:
             with setting.stopping.hears(taking.load):
                 taking.load.turn(0.0, WARM_S)
         for _ in range(setting.plan.rounds):
+            if setting.left_s < 0 and network.rates:
+                break
             for step in (network.turn, *(t.turn for t in takings.values())):
                 if not setting.stopping.stopped:
                     step(setting)
@@ -95,7 +97,7 @@ def _open(setting: Setting, folder: Path, undo: ExitStack) -> dict[str, _Taking]
 
 
 def _scenarios(setting: Setting, network: _Network, takings: dict[str, _Taking]) -> list[Scenario]:
-    settled = setting.plan.rounds * setting.plan.settle_s + WARM_S
+    settled = len(network.rates) * setting.plan.settle_s + WARM_S
     found = []
     if network.singles:
         found.append(figures.network(setting.ground(network.watch, warm_up_s=settled), network.singles, network.rates))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def run_scaling(setting: Setting) -> list[Curve]:
     for over, places in _curves(setting.options, on_gpu=setting.engines.on_gpu):
         points, warnings = [], []
         for place in places:
-            if setting.stopping.stopped or time.monotonic() > setting.deadline:
+            if setting.stopping.stopped or setting.left_s < 0:
                 warnings.append(f"{place.label} was left out: no time")
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -144,7 +145,12 @@ class Setting:
     engines: Engines
     gpus: Sequence[Gpu]
     stopping: Stopping
-    deadline: float  # time.monotonic(): what has not begun then is left out
+    deadline: float  # time.monotonic(): what has not begun then is left out or cut short
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; negative behind it."""
+        return self.deadline - time.monotonic()
 
     @property
     def precision(self) -> str:
