@@ -15,7 +15,7 @@ from cutline.runtime.cuda.driver import Driver, Event, Stream
 from cutline.runtime.cuda.memory import Arena
 from cutline.runtime.cuda.network import Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
-from cutline.runtime.errors import DeviceError, DeviceLostError
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.sessions import DeviceTimes
 from cutline.runtime.slots import Slot
 
@@ -33,7 +33,7 @@ class CudaSession:
     ) -> None:
         driver.attach()
         self._driver, self._contract, self._network, self._prefix = driver, contract, network, prefix
-        self._turn, self._running = 0, set[int]()
+        self._turn = 0
         image, primary = contract.frame, contract.primary
         self._input_bytes, self._output_bytes = network.tensors[image.tensor], network.tensors[primary.tensor]
         places = TensorPlaces(contract, network, "")
@@ -47,7 +47,11 @@ class CudaSession:
             self._lanes = [self._lane(undo, slot, places) for slot in slots]
             self._uploads = {name: self._upload(undo, name) for name in self._changing()}
             self._undo = undo.pop_all()
-        self._fill_in()
+        try:
+            self._fill_in()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, slot: Slot) -> None:
         """Begin inference on the slot's input tensor and return at once."""
@@ -66,14 +70,12 @@ class CudaSession:
         self._driver.copy(back, self._arena[f"{slot.index} out"], self._output_bytes, stream=stream)
         self._driver.record(ended, stream=stream)
         self._turn += 1
-        self._running.add(slot.index)
 
     def wait(self, slot: Slot) -> None:
         """Block until the slot's output is written."""
         self._driver.attach()
         lane = self._lanes[slot.index]
         self._driver.synchronise(lane.marks[3])
-        self._running.discard(slot.index)
         slot.arrays[f"{self._prefix}output"].reshape(-1).view(np.uint8)[:] = lane.outgoing
 
     def device_times(self, slot: Slot) -> DeviceTimes:
@@ -113,10 +115,11 @@ class CudaSession:
     def close(self) -> None:
         """Wait for what is running, then free everything. Works twice."""
         self._driver.attach()
-        for index in self._running:
-            with suppress(DeviceLostError):  # then nothing runs any more
-                self._driver.synchronise(self._lanes[index].marks[3])
-        self._running.clear()
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            with suppress(DeviceError):  # the device was lost: then nothing runs any more
+                self._driver.record(lane.marks[3], stream=lane.stream)
+                self._driver.synchronise(lane.marks[3])
         self._undo.close()
 
     def _changing(self) -> list[str]:
