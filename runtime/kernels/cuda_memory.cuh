@@ -103,41 +103,6 @@ DEVICE float4 between(float4 a, float4 b, float t) {
     return make_float4(mix(a.x, b.x, t), mix(a.y, b.y, t), mix(a.z, b.z, t), mix(a.w, b.w, t));
 }
 
-// One output row of a plane enlarged bilinearly, its samples taken from left to right: a column of the plane is mixed
-// once, and kept for the outputs that read it.
-template <class T>
-struct Walk {
-    const T* plane;
-    int upper, lower;                      // where the two rows start
-    float frac;
-    int last, held;
-    T left, right;
-
-    __device__ __forceinline__ T column(int x) const { return between(plane[upper + x], plane[lower + x], frac); }
-
-    __device__ __forceinline__ T at(int index, float across) {
-        if (index != held) {
-            left = index == held + 1 ? right : column(index);
-            right = column(least(index + 1, last));
-            held = index;
-        }
-        return between(left, right, across);
-    }
-};
-
-template <class T>
-DEVICE Walk<T> walk(const T* plane, const Grid& grid, const Axis& down, int row) {
-    const int index = down.index[row], next = least(index + 1, grid.height - 1);
-    Walk<T> found;
-    found.plane = plane;
-    found.upper = index * grid.width;
-    found.lower = next * grid.width;
-    found.frac = down.frac[row];
-    found.last = grid.width - 1;
-    found.held = -2;
-    return found;
-}
-
 // Positions of N neighbouring outputs, the first of them a multiple of N.
 template <int N>
 struct Places {
@@ -145,14 +110,52 @@ struct Places {
     float frac[N];
 };
 
-DEVICE Places<4> places4(const Axis& axis, int x) {
+DEVICE void load_places(const Axis& axis, int x, Places<4>& at) {
     const int4 index = *(const int4*)(axis.index + x);
     const float4 frac = *(const float4*)(axis.frac + x);
-    return {{index.x, index.y, index.z, index.w}, {frac.x, frac.y, frac.z, frac.w}};
+    at = {{index.x, index.y, index.z, index.w}, {frac.x, frac.y, frac.z, frac.w}};
 }
 
-DEVICE Places<2> places2(const Axis& axis, int x) {
+DEVICE void load_places(const Axis& axis, int x, Places<2>& at) {
     const int2 index = *(const int2*)(axis.index + x);
     const float2 frac = *(const float2*)(axis.frac + x);
-    return {{index.x, index.y}, {frac.x, frac.y}};
+    at = {{index.x, index.y}, {frac.x, frac.y}};
+}
+
+// A plane's two rows that an output row lies between.
+template <class T>
+struct Rows {
+    const T* plane;
+    int upper, lower, last;                // where the rows start; the last column
+    float frac;
+
+    __device__ __forceinline__ T column(int x) const { return between(plane[upper + x], plane[lower + x], frac); }
+    __device__ __forceinline__ T at(int x, float across) const {
+        return between(column(x), column(least(x + 1, last)), across);
+    }
+};
+
+template <class T>
+DEVICE Rows<T> rows_at(const T* plane, const Grid& grid, const Axis& down, int row) {
+    const int index = down.index[row], next = least(index + 1, grid.height - 1);
+    return {plane, index * grid.width, next * grid.width, grid.width - 1, down.frac[row]};
+}
+
+// N neighbouring samples of an output row. As long as they read no more than three columns (up to three outputs to a
+// column of the plane), those are mixed once and chosen from, without a branch.
+template <int N, class T>
+DEVICE void enlarge(const Rows<T>& rows, const Axis& across, int x, T* value) {
+    Places<N> at;
+    load_places(across, x, at);
+    const int first = at.index[0];
+    if (at.index[N - 1] - first > 1) {
+        for (int i = 0; i < N; i++) value[i] = rows.at(at.index[i], at.frac[i]);
+        return;
+    }
+    const T left = rows.column(first), middle = rows.column(least(first + 1, rows.last));
+    const T right = rows.column(least(first + 2, rows.last));
+    for (int i = 0; i < N; i++) {
+        const bool same = at.index[i] == first;
+        value[i] = between(same ? left : middle, same ? middle : right, at.frac[i]);
+    }
 }

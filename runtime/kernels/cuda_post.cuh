@@ -81,20 +81,19 @@ DEVICE Strengths strengths_of(const ComposeParams& p) {
 
 // Opacity of LUMA pixels of a row, and before them of the one to their left (at the frame's edge, of the first again).
 DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, float* alpha) {
-    const Places<LUMA> at = places4(p.net.luma_x, x);
-    Walk<float2> line = walk(p.line, p.net, p.net.luma_y, y);
+    const Rows<float2> rows = rows_at(p.line, p.net, p.net.luma_y, y);
     const bool inside = y >= p.top && y < p.bottom;
-    alpha[0] = 0.0f;
-    if (x > 0 && inside && x - 1 >= p.left && x - 1 < p.right) {
-        const float2 l = line.at(p.net.luma_x.index[x - 1], p.net.luma_x.frac[x - 1]);
-        alpha[0] = coverage(l.x, l.y, (float)*luma_at(p.frame, y, x - 1));
-    }
+    float2 line[LUMA];
+    enlarge<LUMA>(rows, p.net.luma_x, x, line);
     for (int i = 0; i < LUMA; i++) {
-        const float2 l = line.at(at.index[i], at.frac[i]);
-        const float opacity = coverage(l.x, l.y, (float)code_at(luma, i));
+        const float opacity = coverage(line[i].x, line[i].y, (float)code_at(luma, i));
         alpha[i + 1] = inside && x + i >= p.left && x + i < p.right ? opacity : 0.0f;
     }
-    if (x == 0) alpha[0] = alpha[1];
+    alpha[0] = x == 0 ? alpha[1] : 0.0f;
+    if (x > 0 && inside && x - 1 >= p.left && x - 1 < p.right) {
+        const float2 l = rows.at(p.net.luma_x.index[x - 1], p.net.luma_x.frac[x - 1]);
+        alpha[0] = coverage(l.x, l.y, (float)*luma_at(p.frame, y, x - 1));
+    }
     for (int i = 1; i < LUMA; i++)
         if (x + i == p.width) alpha[i + 1] = alpha[i];         // an odd width's last chroma sample reads it
 }
@@ -103,20 +102,16 @@ template <bool BLURRED, bool STYLED>
 DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha, bool clean) {
     const Strengths style = strengths_of<STYLED>(p);
     Codes<LUMA> background = {}, result = {};
+    float2 tone[LUMA] = {};                        // of the product, of the scene
+    float blur[LUMA] = {}, delta[LUMA] = {};
     if (p.kind == PICTURE) background = load_codes<LUMA>(luma_at(p.background, y, x));
-    Walk<float2> tone;
-    Walk<float> blur, delta;
-    Places<LUMA> tone_at, blur_at, delta_at;
-    if (clean) tone = walk(p.tone_luma, p.tone, p.tone.luma_y, y), tone_at = places4(p.tone.luma_x, x);
-    if (BLURRED) blur = walk(p.blur_luma, p.blur, p.blur.luma_y, y), blur_at = places4(p.blur.luma_x, x);
-    if (STYLED) delta = walk(p.style_luma, p.net, p.net.luma_y, y), delta_at = places4(p.net.luma_x, x);
+    if (clean) enlarge<LUMA>(rows_at(p.tone_luma, p.tone, p.tone.luma_y, y), p.tone.luma_x, x, tone);
+    if (BLURRED) enlarge<LUMA>(rows_at(p.blur_luma, p.blur, p.blur.luma_y, y), p.blur.luma_x, x, blur);
+    if (STYLED) enlarge<LUMA>(rows_at(p.style_luma, p.net, p.net.luma_y, y), p.net.luma_x, x, delta);
     for (int i = 0; i < LUMA; i++) {
-        const float2 colours = clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float2(0.0f, 0.0f);
-        float scene = (float)(p.kind == PICTURE ? code_at(background, i) : p.colour[0]);
-        if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
-        const float difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : 0.0f;
-        const float value = sample<STYLED>(p, clean, alpha[i], (float)code_at(luma, i), colours.x, colours.y, scene, difference,
-                                   style.product, style.scene);
+        const float code = (float)(p.kind == PICTURE ? code_at(background, i) : p.colour[0]);
+        const float value = sample<STYLED>(p, clean, alpha[i], (float)code_at(luma, i), tone[i].x, tone[i].y,
+                                           BLURRED ? blur[i] : code, delta[i], style.product, style.scene);
         result.word[i / 4] |= (unsigned)store_code(value) << 8 * (i % 4);
     }
     store_codes<LUMA>(luma_at(p.out, y, x), result);
@@ -133,23 +128,19 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
     const Strengths style = strengths_of<STYLED>(p);
     const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x);
     Chroma<CHROMA> background = {}, result = {};
+    float4 tone[CHROMA] = {};                      // of the product, of the scene, Cb and Cr each
+    float2 blur[CHROMA] = {}, delta[CHROMA] = {};
     if (p.kind == PICTURE) background = load_chroma<CHROMA>(p.background, y, x);
-    Walk<float4> tone;
-    Walk<float2> blur, delta;
-    Places<CHROMA> tone_at, blur_at, delta_at;
-    if (clean) tone = walk(p.tone_chroma, p.tone, p.tone.chroma_y, y), tone_at = places2(p.tone.chroma_x, x);
-    if (BLURRED) blur = walk(p.blur_chroma, p.blur, p.blur.chroma_y, y), blur_at = places2(p.blur.chroma_x, x);
-    if (STYLED) delta = walk(p.style_chroma, p.net, p.net.chroma_y, y), delta_at = places2(p.net.chroma_x, x);
+    if (clean) enlarge<CHROMA>(rows_at(p.tone_chroma, p.tone, p.tone.chroma_y, y), p.tone.chroma_x, x, tone);
+    if (BLURRED) enlarge<CHROMA>(rows_at(p.blur_chroma, p.blur, p.blur.chroma_y, y), p.blur.chroma_x, x, blur);
+    if (STYLED) enlarge<CHROMA>(rows_at(p.style_chroma, p.net, p.net.chroma_y, y), p.net.chroma_x, x, delta);
     for (int i = 0; i < CHROMA; i++) {
-        const float4 colours = clean ? tone.at(tone_at.index[i], tone_at.frac[i]) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        float2 scene = make_float2((float)(p.kind == PICTURE ? code_at(background.u, i) : p.colour[1]),
-                                   (float)(p.kind == PICTURE ? code_at(background.v, i) : p.colour[2]));
-        if (BLURRED) scene = blur.at(blur_at.index[i], blur_at.frac[i]);
-        const float2 difference = STYLED ? delta.at(delta_at.index[i], delta_at.frac[i]) : make_float2(0.0f, 0.0f);
-        const float u = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.u, i), colours.x, colours.z, scene.x, difference.x,
-                               style.product, style.scene);
-        const float v = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.v, i), colours.y, colours.w, scene.y, difference.y,
-                               style.product, style.scene);
+        const float code_u = (float)(p.kind == PICTURE ? code_at(background.u, i) : p.colour[1]);
+        const float code_v = (float)(p.kind == PICTURE ? code_at(background.v, i) : p.colour[2]);
+        const float u = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.u, i), tone[i].x, tone[i].z,
+                                       BLURRED ? blur[i].x : code_u, delta[i].x, style.product, style.scene);
+        const float v = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.v, i), tone[i].y, tone[i].w,
+                                       BLURRED ? blur[i].y : code_v, delta[i].y, style.product, style.scene);
         result.u.word[0] |= (unsigned)store_code(u) << 8 * i;
         result.v.word[0] |= (unsigned)store_code(v) << 8 * i;
     }
@@ -197,7 +188,7 @@ DEVICE void post(const ComposeParams& p) {
     copy_tile(p, p.kind == COLOUR ? nullptr : p.kind == PICTURE ? &p.background : &p.frame, left, top, 0);
 }
 
-KERNEL((128, 6), cutline_post, ComposeParams) { post<false, false>(p); }
-KERNEL((128, 5), cutline_post_blur, ComposeParams) { post<true, false>(p); }
-KERNEL((128, 5), cutline_post_style, ComposeParams) { post<false, true>(p); }
-KERNEL((128, 4), cutline_post_blur_style, ComposeParams) { post<true, true>(p); }
+KERNEL((128, 8), cutline_post, ComposeParams) { post<false, false>(p); }
+KERNEL((128, 7), cutline_post_blur, ComposeParams) { post<true, false>(p); }
+KERNEL((128, 7), cutline_post_style, ComposeParams) { post<false, true>(p); }
+KERNEL((128, 6), cutline_post_blur_style, ComposeParams) { post<true, true>(p); }
