@@ -16,7 +16,8 @@ from cutline.engine.proof_set import ProofSet
 from cutline.runtime.bundle import Bundle, open_bundle
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.errors import DeviceError
-from cutline.runtime.manifest import Target
+from cutline.runtime.kernels.cuda_sources import sources_digest
+from cutline.runtime.manifest import Cubin, Target
 from cutline.runtime.sessions import EngineOptions, open_engine
 from cutline.tools.accuracy import judge, proof_of
 
@@ -149,7 +150,21 @@ def _judged(bundle: Bundle, target: Target, proof: ProofSet) -> Finding:
     return Finding(subject=subject, result="passed", detail=f"{figures}, {accuracy.frames} frames of {proof.source}")
 
 
-CHECKS: tuple[Check, ...] = (_check_signature, _check_digests, _check_networks, _check_accuracy)
+def _check_kernels(bundle: Bundle) -> list[Finding]:
+    """Compare what the CUDA kernels were compiled from with this version's: a GPU is given no others."""
+    return [_check_cubin(cubin) for cubin in bundle.manifest.cubins]
+
+
+def _check_cubin(cubin: Cubin) -> Finding:
+    subject = f"CUDA kernels {cubin.device}"
+    if cubin.source != sources_digest():
+        detail = "they are those of another version of Cutline: rebuild the bundle before it runs on a GPU"
+        return Finding(subject=subject, result="not run", detail=detail)
+    detail = f"compiled from this version's kernels by CUDA {cubin.toolkit[0]}.{cubin.toolkit[1]}"
+    return Finding(subject=subject, result="passed", detail=detail)
+
+
+CHECKS: tuple[Check, ...] = (_check_signature, _check_digests, _check_kernels, _check_networks, _check_accuracy)
 """What `verify` does, in order."""
 
 

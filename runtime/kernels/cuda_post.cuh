@@ -3,8 +3,8 @@
 // Out   the composite in either layout, uint8; alpha uint8[H][W] when asked for
 // Map   a block is a tile of 128 x 16 luma pixels, 128 threads. It asks the low-resolution verdicts first: a tile that is
 //       opaque or transparent throughout is copied, 16 bytes a thread, and never touches the planes that it does not show;
-//       the formula gives the same bytes there. In a mixed tile a thread composes 8 x 2 luma pixels and 4 of each chroma
-//       plane. Chroma takes alpha averaged over the luma pixels that a left-sited sample stands for: (1 2 1)/4 across,
+//       the formula gives the same bytes there. In a mixed tile a thread composes 4 x 2 luma pixels and 2 of each chroma
+//       plane, so a warp writes whole rows of the tile. Chroma takes alpha averaged over the luma pixels that a left-sited sample stands for: (1 2 1)/4 across,
 //       (1 1)/2 down; the pixel left of a thread's own is computed twice rather than exchanged.
 // Cost  reads 1.5 B and writes 1.5 B per pixel (+1.5 for a picture background, +1 for an alpha plane). A copied tile is bound
 //       by memory; a mixed one by arithmetic on cards with HBM. See DESIGN.md.

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cutline.engine import keys
 from cutline.runtime.contract import Image, ModelContract, Output, State
 from cutline.runtime.errors import BundleError, ContractError, TrustError
+from cutline.runtime.kernels.cuda_sources import sources_digest
 from cutline.runtime.manifest import Cubin, KernelFigures, Target
 from cutline.tools import cli_bundle
 from cutline.tools.cli_bundle import Finding, in_words, inspect_bundle, verify_bundle
@@ -91,6 +92,22 @@ def test_inspect_shows_the_kernels_for_each_gpu(pack: Any, bundle: Path, capsys:
     inspect_bundle(str(bundle), as_json=True)
     found = json.loads(capsys.readouterr().out)["manifest"]["cubins"][0]["kernels"]["cutline_pre"]
     assert found == {"registers": 78, "spilled_bytes": 0, "stack_bytes": 0, "shared_bytes": 9216}
+
+
+def test_verify_says_whether_the_kernels_are_of_this_version(
+    pack: Any, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cubins = [
+        Cubin(device="sm86", member="cubins/sm86.cubin", source=sources_digest(), toolkit=(12, 9)),
+        Cubin(device="sm87", member="cubins/sm87.cubin", source="0" * 64, toolkit=(12, 9)),
+    ]
+    members = {"source.onnx": network(), **{c.member: b"elf" for c in cubins}}
+    pack(bundle, key=keys.machine_key(), members=members, cubins=cubins)
+    verify_bundle(str(bundle), as_json=True)
+    checks = {check["subject"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["CUDA kernels sm86"]["result"] == "passed"
+    assert checks["CUDA kernels sm87"]["result"] == "not run"
+    assert "another version" in checks["CUDA kernels sm87"]["detail"]
 
 
 def test_inspect_gives_programs_one_document(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
