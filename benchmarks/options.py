@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from cutline.runtime.errors import UsageError
+from cutline.runtime.sinks import describe_sink
 
 __all__ = ["BenchOptions", "TimePlan"]
 
 PACE_LIMIT: Final = 1000.0  # frames per second: timers wake up some 0.1 ms late
 LEAST_S: Final = 1.0
+OUTPUTS: Final = ("null", "display", "video", "events")
 MOST: Final = 64  # streams, or samples of a query
 
 # Shares of the duration. At 20 s a camera of 30 fps then gives the 368 frames that p99 needs.
@@ -44,6 +46,7 @@ class BenchOptions:
         self._demand(self.pace <= PACE_LIMIT, "pace", f"at most {PACE_LIMIT:g}: timers cannot keep more")
         self._demand(all(1 <= n <= MOST for n in self.streams), "streams", f"numbers from 1 to {MOST}, as in 1,2,4")
         self._demand(1 <= self.batch <= MOST, "batch", f"1 to {MOST} samples")
+        self._demand(describe_sink(self.output).kind in OUTPUTS, "output", "null://, display://0, .mp4, .mov or .jsonl")
         for name in ("streams", "precisions"):
             self._demand(len(getattr(self, name)) > 0, name, "at least one")
 

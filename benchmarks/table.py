@@ -68,15 +68,22 @@ def _scenarios(scenarios: Sequence[Scenario]) -> Table:
         box=None, pad_edge=False, title="latency in ms, rate in frames a second, 95 % bounds", title_justify="left"
     )
     table.add_column("scenario")
-    for name in (*LATENCY, "fps", "n"):
+    for name in (*LATENCY, "fps", "n", "warm-up"):
         table.add_column(name, justify="right")
     table.add_column("more")
     for s in scenarios:
         cells = [_cell(s, name) for name in LATENCY]
         rate = s.figures.get("fps")
         more = ", ".join(_named(name, f) for name, f in s.figures.items() if _is_more(name))
-        table.add_row(Text(s.label), *cells, shown(rate) if rate else "", str(s.frames or ""), more)
+        table.add_row(Text(s.label), *cells, shown(rate) if rate else "", str(s.frames or ""), _warm_up(s), more)
     return table
+
+
+def _warm_up(scenario: Scenario) -> str:
+    """What was left out, in frames where they are known."""
+    if scenario.warm_up_frames:
+        return str(scenario.warm_up_frames)
+    return f"{scenario.warm_up_s:.1f} s" if scenario.warm_up_s else ""
 
 
 def _named(name: str, figure: Figure) -> str:

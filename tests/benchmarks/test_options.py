@@ -17,7 +17,7 @@ from cutline.runtime.errors import UsageError
     [
         {"duration": 0.0}, {"duration": -3.0}, {"duration": math.nan}, {"duration": math.inf}, {"pace": 0.0},
         {"pace": -1.0}, {"pace": math.nan}, {"streams": ()}, {"streams": (0,)}, {"streams": (1, 1000)}, {"batch": 0},
-        {"precisions": ()},
+        {"precisions": ()}, {"output": "-"}, {"output": "frames-%05d.png"}, {"output": "out.doc"},
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused(wrong: dict[str, Any]) -> None:
