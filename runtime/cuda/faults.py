@@ -111,5 +111,8 @@ def tensorrt_error(complaints: Sequence[str], doing: str, *, remedy: str, **fact
     first = complaints[0] if complaints else "TensorRT gave no reason"
     found = _CODE.search(first)
     name = f"TensorRT error {found[1]}, {found[2].strip()}," if found else "TensorRT failed"
-    lost = any(words in line.lower() for line in complaints for words in _STICKY_WORDS)
+    said = " ".join(complaints).lower()
+    lost = any(words in said for words in _STICKY_WORDS)
+    if "out of memory" in said or "outofmemory" in said:
+        remedy = remedy_for("CUDA_ERROR_OUT_OF_MEMORY")
     return (DeviceLostError if lost else DeviceError)(f"{name} while {doing}: {first}", remedy=remedy, **facts)

@@ -95,6 +95,7 @@ class CudaPath:
         self._turn = 0  # parity of the next frame, where there are states
         self._done: list[Event] = []  # by slot: its frame is back on the host
         self._streams: list[Stream] = []  # by slot
+        driver.attach()
         with ExitStack() as undo:
             feed = open_background(options.background or "#ffffff", frame)
             undo.callback(feed.close)

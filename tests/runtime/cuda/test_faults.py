@@ -44,5 +44,11 @@ def test_a_tensorrt_error_that_is_no_fault_of_the_device_loses_nothing() -> None
     assert "API Usage Error" in str(error)
 
 
+def test_a_network_too_large_for_the_memory_is_told_what_to_lower() -> None:
+    words = "[memory.cpp::alloc::2] Error Code 2: OutOfMemory (Requested size was 9663676416 bytes.)"
+    error = faults.tensorrt_error([words], "loading engine.plan", remedy="Rebuild it.")
+    assert error.remedy.startswith("Lower the number of streams")
+
+
 def test_silence_is_said() -> None:
     assert "gave no reason" in str(faults.tensorrt_error([], "loading", remedy="Rebuild it."))

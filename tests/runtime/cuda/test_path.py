@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -14,7 +15,7 @@ import pytest
 from small_device import KERNELS, SmallNetwork, contract
 
 from cutline.runtime.contract import ModelContract
-from cutline.runtime.cuda.driver import Device, Kernel
+from cutline.runtime.cuda.driver import Device, Kernel, Module
 from cutline.runtime.cuda.fake import A_CARD, FakeDriver
 from cutline.runtime.cuda.frame_graph import CaptureState
 from cutline.runtime.cuda.launches import RESET_BYTE
@@ -31,9 +32,16 @@ DEPTH, IN_FLIGHT = 6, 3
 class Stream:
     """A path, its slots, and frames pushed through it as the pipeline does."""
 
-    def __init__(self, driver: FakeDriver, network: SmallNetwork, style: SmallNetwork | None, **options: Any) -> None:
+    def __init__(
+        self,
+        driver: FakeDriver,
+        network: SmallNetwork,
+        style: SmallNetwork | None,
+        module: Module | None = None,
+        **options: Any,
+    ) -> None:
         self.driver, self.network = driver, network
-        module = driver.load(b"cubin")
+        module = module or driver.load(b"cubin")
         kernels: dict[str, Kernel] = {}
 
         def kernel(name: str) -> Kernel:
@@ -226,6 +234,31 @@ def test_a_capture_that_fails_is_a_notice_and_frames_are_launched_call_by_call()
         assert len(stream.notices) == 1
         assert "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" in stream.notices[0]
         assert stream.run(CODES) == CODES
+
+
+def test_a_stream_may_be_made_run_and_closed_in_threads_of_its_own() -> None:
+    driver = FakeDriver(kernels=KERNELS)
+    network, made, failures = SmallNetwork(driver, contract()), list[Stream](), list[BaseException]()
+
+    def guarded(body: Any) -> None:
+        def run() -> None:
+            try:
+                body()
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    guarded(driver.attach)  # whoever opens the engine
+    module = driver.load(b"cubin")
+    guarded(lambda: made.append(Stream(driver, network, None, module=module)))
+    guarded(lambda: made[0].start(7))
+    guarded(lambda: made[0].finish())
+    guarded(lambda: made[0].close())
+    assert failures == []
+    assert driver.live == {module}
 
 
 def test_too_little_memory_says_how_much_is_needed_and_what_to_lower_and_leaves_nothing() -> None:
