@@ -110,7 +110,7 @@ def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: P
     from cutline.tools import compute
     from cutline.tools.cli_run import RunRequest
 
-    marker, clip = tmp_path / "was-here", "synthetic://kiosk?seed=1"
+    marker, clip = tmp_path / "was-here", "synthetic://kiosk?seed=1&size=320x180"
     request = RunRequest(
         input=clip, site=None, model="", style=None, stream={"frames": 3, "output": f"{tmp_path}/out.jsonl"},
         device="cpu", precision="auto", optimise="auto", allow_unsigned=False, json=False,
@@ -148,7 +148,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "import sys, time\n"
         "from cutline.tools import compute\n"
         "from cutline.tools.cli_run import RunRequest\n"
-        "request = RunRequest(input='synthetic://kiosk?seed=1', site=None, model='', style=None,\n"
+        "request = RunRequest(input='synthetic://kiosk?seed=1&size=320x180', site=None, model='', style=None,\n"
         f"    stream={{'output': {str(tmp_path / 'out.jsonl')!r}, 'pace': 30.0, 'loop': True}},\n"
         "    device='cpu', precision='auto', optimise='auto', allow_unsigned=False, json=False)\n"
         "print(compute.start_compute(request).pid, flush=True)\n"

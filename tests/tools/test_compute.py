@@ -27,7 +27,7 @@ main()
 
 def request(device: str, **stream: object) -> RunRequest:
     return RunRequest(
-        input="synthetic://kiosk?seed=1", site=None, model="", style=None, stream=stream, device=device,
+        input="synthetic://kiosk?seed=1&size=320x180", site=None, model="", style=None, stream=stream, device=device,
         precision="auto", optimise="auto", allow_unsigned=False, json=False,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_without_a_driver_or_without_an_engine_nothing_is_supervised(monkeypatch
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_the_parent_ends_the_child_in_order(tmp_path: Path, number: signal.Signals) -> None:
     output = tmp_path / "out.jsonl"
-    words = ["run", "synthetic://kiosk?seed=1", str(output), "--loop", "--pace", "30", "--device", "auto"]
+    words = ["run", "synthetic://kiosk?seed=1&size=320x180", str(output), "--loop", "--pace", "30", "--device", "auto"]
     parent = subprocess.Popen([sys.executable, "-c", PARENT, *words], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out.part*")):
