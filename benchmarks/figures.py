@@ -74,14 +74,17 @@ class _Figures:
     ) -> None:
         count = sum(len(part) for part in parts)
         lost = sum(int(np.isinf(part).sum()) for part in parts)
+        short = []
         for q in quantiles:
             name = prefix + label_of(q)
             figure = figure_of_quantile(parts, q)
             self.put(name, figure)
             if figure is None and count < samples_needed(q):
-                self.missing.append(f"{name} needs {samples_needed(q)} {things}, {count} were measured")
+                short.append(f"{name} ({samples_needed(q)})")
             elif figure is None:
                 self.missing.append(f"{name} has no value: {lost} of {count} {things} never came")
+        if short:
+            self.missing.append(f"{count} {things} are too few for {', '.join(short)}")
 
     def plain(self, name: str, value: float | None, unit: Unit, n: int) -> None:
         if value is not None:

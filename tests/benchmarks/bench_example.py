@@ -57,7 +57,7 @@ def example(scale: float = 1.0) -> Document:
                     "missed": Figure(value=0.01, unit="ratio", better="lower", n=900),
                 },
                 stages=stages(scale), trace=tuple(frame(n, scale) for n in range(30)),
-                warnings=("p99.9 needs 1000 frames, 900 were measured",), **COMMON,
+                warnings=("900 frames are too few for p99.9 (3688)",), **COMMON,
             ),
             Scenario(kind="throughput", figures={"fps": rate(77 / scale)}, stages=stages(scale), **COMMON),
             Scenario(

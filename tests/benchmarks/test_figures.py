@@ -77,7 +77,7 @@ def test_a_composite_that_no_sink_took_counts_for_the_composite_alone() -> None:
 def test_a_percentile_without_enough_frames_is_left_out_by_name() -> None:
     found = figures.paced(ground(), turn_of(paced_rows(100, 40.0, PARTS)), 25.0)
     assert "p99" not in found.figures
-    assert "p99 needs 368 frames, 100 were measured" in found.warnings
+    assert "100 frames are too few for p99 (368), p99.9 (3688)" in found.warnings
 
 
 @pytest.mark.parametrize("samples", [1, 4])

@@ -57,7 +57,7 @@ def test_every_scenario_figure_and_warning_is_there() -> None:
         assert f"<b>{scenario.label}</b>" in text
         for name in scenario.figures:
             assert f">{name}</code>" in text
-    for warning in ("p99.9 needs 1000 frames", "varies by 5.0 %", "4k was left out"):
+    for warning in ("too few for p99.9", "varies by 5.0 %", "4k was left out"):
         assert warning in text
     for part in ("cutline bench cutout --duration 20", "2026-11-21T09:30:00Z", "0123456", "one period, 33.3 ms"):
         assert part in text

@@ -22,7 +22,7 @@ def test_every_scenario_stage_and_curve_is_there() -> None:
         assert scenario.label in text
     for name in ("decode", "wait_sink", "scaling over streams", "scaling over size", "1080p"):
         assert name in text
-    assert "p99.9 needs 1000 frames, 900 were measured" in text
+    assert "900 frames are too few for p99.9 (3688)" in text
     assert "repeats vary by up to 5.0 %: fps" in text
     assert "34.0 (32.3-35.7)" in text
     assert "sink 20.0" in text
