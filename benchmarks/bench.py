@@ -27,9 +27,9 @@ from cutline.runtime.errors import UsageError
 
 __all__ = ["Bench", "Progress"]
 
-IDLE_LOOK_S: Final = 0.5  # how long the machine is watched before anything runs
+IDLE_LOOK_S: Final = 0.3  # how long the machine is watched before anything runs
 BUSY_LIMIT: Final = 0.05
-LIMIT: Final = 1.75  # durations: what has not begun then is left out
+LIMIT: Final = 1.8  # durations: what has not begun then is left out
 SHARES: Final = {"start": 0.15, "rounds": 0.35, "paced": 0.35, "scaling": 0.15}  # of a run, for the progress bar
 
 

@@ -83,7 +83,7 @@ class TimePlan:
         return cls(
             rounds=rounds,
             unit_s=ROUNDS_SHARE * duration / rounds / precisions / weight,
-            settle_s=0.3 if long else 0.1,
+            settle_s=0.3 if long else 0.05,
             paced_s=PACED_SHARE * duration / precisions,
             paced_settle_s=1.0 if long else 0.5,
             point_s=SCALING_SHARE * duration / max(1, points),

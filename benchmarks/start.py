@@ -23,7 +23,7 @@ from cutline.runtime.errors import DeviceError
 
 __all__ = ["fresh_job", "run_fresh", "run_start"]
 
-RUN_ON_S = 0.5  # after the last start's first frame, for its memory
+RUN_ON_S = 0.3  # after the last start's first frame, for its memory
 LIMIT_S = 120.0
 
 

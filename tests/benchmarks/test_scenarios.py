@@ -102,6 +102,24 @@ def test_curves_have_a_point_for_each_place(setting: Setting) -> None:
     assert cores.points == ()  # a GPU's work is not the cores'
 
 
+def test_one_stream_of_the_usual_size_is_measured_once_for_both_curves(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cutline.benchmarks import scaling
+
+    calls: list[tuple[int, int]] = []
+    whole = scaling._size
+
+    def counted(setting: Setting, size: tuple[int, int]) -> object:
+        calls.append(size)
+        return whole(setting, size)
+
+    monkeypatch.setattr(scaling, "_size", counted)
+    streams, size, _ = run_scaling(setting)
+    assert calls == [(128, 72)]
+    assert size.points[0].figures["fps"] == streams.points[0].figures["fps"]
+
+
 def test_what_the_time_does_not_reach_is_named(setting: Setting) -> None:
     streams, size, _ = run_scaling(changed(setting, deadline=time.monotonic() - 1))
     assert streams.points == size.points == ()
