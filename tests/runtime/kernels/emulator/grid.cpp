@@ -72,7 +72,10 @@ static size_t run_round(bool backwards) {
     return ended;
 }
 
+extern "C" char __start_shared_memory[], __stop_shared_memory[];   // by the linker
+
 static bool run_block(bool backwards) {
+    memset(__start_shared_memory, 0xff, (size_t)(__stop_shared_memory - __start_shared_memory));
     for (size_t i = 0; i < fibers.size(); i++) {
         Fiber& fiber = fibers[i];
         const unsigned n = (unsigned)i;

@@ -1,7 +1,8 @@
 // A GPU's grid on the host, for tests: enough of CUDA C++ to compile runtime/kernels/cuda.cu with a C++ compiler.
 //
 // Blocks run one after the other. The threads of a block are fibers: each runs until it meets a barrier or ends, then the
-// next one does. So a missing barrier shows when threads run in the opposite order, which the caller may ask for.
+// next one does. So a missing barrier shows when threads run in the opposite order, which the caller may ask for. Shared
+// memory lies in a section of its own and is all ones when a block begins: what was not written shows.
 #pragma once
 
 #include <stddef.h>
@@ -12,7 +13,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __align__(n) __attribute__((aligned(n)))
-#define __shared__ static
+#define __shared__ static __attribute__((section("shared_memory")))
 
 struct int2 { alignas(8) int x; int y; };
 struct uint2 { alignas(8) unsigned x; unsigned y; };
