@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, final
 
+from cutline.benchmarks.clocks import ClockWatch
 from cutline.benchmarks.nvml import Gpu
 from cutline.benchmarks.schema import Machine
 from cutline.runtime.kernels import isa
@@ -23,7 +24,6 @@ __all__ = ["Conditions", "Seen", "busy_share", "cores", "describe_machine", "loo
 
 PACKAGES: Final = ("cutline", "openvino", "av", "numpy", "cuda-core", "tensorrt", "tensorrt-rtx")
 BUSY_LIMIT: Final = 0.05  # of all cores, taken by others; more than this is told
-CLOCK_LIMIT: Final = 0.05  # change of the mean frequency between beginning and end
 TICK: Final = os.sysconf("SC_CLK_TCK")
 NO_ROOT: Final = Path("/")
 
@@ -74,14 +74,16 @@ def _git(folder: Path, *words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Clocks and counters of the machine at one moment. Processor times in seconds, of all cores together."""
+    """Counters of the machine at one moment. Processor times in seconds, of all cores together."""
 
     at_s: float
     busy_s: float | None  # everybody's
     stolen_s: float  # by the hypervisor
     own_s: float  # of this process, its children and theirs
-    mhz: float | None  # mean of the cores
     throttled: int  # events so far
+
+
+NOTHING: Final = Seen(at_s=0.0, busy_s=0.0, stolen_s=0.0, own_s=0.0, throttled=0)
 
 
 @final
@@ -89,55 +91,38 @@ class Conditions:
     """Adds up what happened on the machine during the turns of one measurement."""
 
     def __init__(self, gpus: Sequence[Gpu] = (), root: Path = NO_ROOT) -> None:
-        self._gpus, self._root = gpus, root
-        self._sum: Seen | None = None
-        self._of_gpus: dict[str, None] = {}  # in the order in which they were seen
+        self._root = root
+        self._clocks = ClockWatch(gpus, root)
+        self._sum = NOTHING
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Watch while something is measured; may be entered again, for the next turn."""
-        before, clocks = look(self._root), [gpu.clock_mhz() for gpu in self._gpus]
+        before = look(self._root)
         try:
-            yield
+            with self._clocks.turn():
+                yield
         finally:
             self._add(before, look(self._root))
-            for gpu, clock in zip(self._gpus, clocks, strict=True):
-                self._look_at(gpu, clock)
 
     def warnings(self) -> tuple[str, ...]:
         """What may have disturbed the measurement."""
-        if self._sum is None:
-            return ()
-        nothing = Seen(at_s=0.0, busy_s=0.0, stolen_s=0.0, own_s=0.0, mhz=self._first_mhz, throttled=0)
-        return (*judge(nothing, self._sum, cores()), *self._of_gpus)
+        return (*judge(NOTHING, self._sum, cores()), *self._clocks.warnings())
 
     @property
     def own_s(self) -> float:
         """Processor time of this process and its descendants in all turns."""
-        return self._sum.own_s if self._sum else 0.0
+        return self._sum.own_s
 
     def _add(self, before: Seen, after: Seen) -> None:
-        if self._sum is None:
-            self._first_mhz = before.mhz
-            self._sum = Seen(at_s=0.0, busy_s=0.0, stolen_s=0.0, own_s=0.0, mhz=None, throttled=0)
         known = None not in (before.busy_s, after.busy_s, self._sum.busy_s)
         self._sum = Seen(
             at_s=self._sum.at_s + after.at_s - before.at_s,
             busy_s=(self._sum.busy_s or 0.0) + (after.busy_s or 0.0) - (before.busy_s or 0.0) if known else None,
             stolen_s=self._sum.stolen_s + after.stolen_s - before.stolen_s,
             own_s=self._sum.own_s + after.own_s - before.own_s,
-            mhz=after.mhz,
             throttled=self._sum.throttled + after.throttled - before.throttled,
         )
-
-    def _look_at(self, gpu: Gpu, before: int | None) -> None:
-        after = gpu.clock_mhz()
-        if before and after and abs(after / before - 1) > CLOCK_LIMIT:
-            self._of_gpus[f"{gpu.name}: clock moved from {before:.0f} to {after:.0f} MHz"] = None
-        if reason := gpu.throttle_reason():
-            self._of_gpus[f"{gpu.name}: throttled ({reason})"] = None
-        if others := gpu.other_processes():
-            self._of_gpus[f"{gpu.name}: {others} other process{'es' if others > 1 else ''} on the device"] = None
 
 
 def judge(before: Seen, after: Seen, n_cores: int) -> list[str]:
@@ -150,8 +135,6 @@ def judge(before: Seen, after: Seen, n_cores: int) -> list[str]:
     stolen = (after.stolen_s - before.stolen_s) / passed / n_cores
     if stolen > 0.01:
         found.append(f"the hypervisor took {100 * stolen:.0f} % of the processors")
-    if before.mhz and after.mhz and abs(after.mhz / before.mhz - 1) > CLOCK_LIMIT:
-        found.append(f"processor clocks moved from {before.mhz:.0f} to {after.mhz:.0f} MHz")
     if after.throttled > before.throttled:
         found.append(f"the processor was throttled {after.throttled - before.throttled} times")
     return found
@@ -167,21 +150,17 @@ def busy_share(before: Seen, after: Seen, n_cores: int) -> float | None:
 
 
 def look(root: Path = NO_ROOT) -> Seen:
-    """Read the machine's clocks and counters."""
+    """Read the machine's counters."""
     fields = _read(root / "proc/stat").partition("\n")[0].split()[1:9]
     ticks = [int(field) for field in fields]
     busy = (sum(ticks) - ticks[3] - ticks[4] - ticks[7]) / TICK if len(ticks) == 8 else None  # idle, iowait, steal
     cpus = root / "sys/devices/system/cpu"
-    mhz = [
-        int(text) / 1000 for path in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")) if (text := _read(path))
-    ]
     counts = [_read(path).strip() for path in cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
     return Seen(
         at_s=time.monotonic(),
         busy_s=busy,
         stolen_s=ticks[7] / TICK if len(ticks) == 8 else 0.0,
         own_s=_own_s(root),
-        mhz=sum(mhz) / len(mhz) if mhz else None,
         throttled=sum(int(count) for count in counts if count.isdigit()),
     )
 

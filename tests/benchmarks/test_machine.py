@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cutline.benchmarks.clocks import ClockWatch
 from cutline.benchmarks.energy import EnergyMeter
 from cutline.benchmarks.machine import Conditions, Seen, busy_share, describe_machine, judge
 from cutline.benchmarks.nvml import Gpu
@@ -19,7 +21,7 @@ def put(root: Path, path: str, text: str) -> None:
 
 
 def seen(at_s: float, **changes: Any) -> Seen:
-    plain: dict[str, Any] = {"busy_s": 0.0, "stolen_s": 0.0, "own_s": 0.0, "mhz": 3000.0, "throttled": 0}
+    plain: dict[str, Any] = {"busy_s": 0.0, "stolen_s": 0.0, "own_s": 0.0, "throttled": 0}
     return Seen(at_s=at_s, **(plain | changes))
 
 
@@ -32,7 +34,6 @@ def test_a_machine_that_others_leave_alone_gives_no_warning() -> None:
     [
         ({"busy_s": 12.0, "own_s": 8.0}, "others took 20 % of the processors"),
         ({"stolen_s": 3.0}, "the hypervisor took 15 % of the processors"),
-        ({"mhz": 2400.0}, "processor clocks moved from 3000 to 2400 MHz"),
         ({"throttled": 4}, "the processor was throttled 4 times"),
     ],
 )
@@ -61,20 +62,34 @@ def test_a_board_goes_by_its_own_name(tmp_path: Path) -> None:
     assert describe_machine([], None, tmp_path).cpu == "NVIDIA Jetson Orin Nano"
 
 
-def test_clocks_that_move_between_two_looks_are_told(tmp_path: Path) -> None:
-    for core, khz in ((0, 3_000_000), (1, 3_000_000)):
-        put(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq", f"{khz}\n")
-    put(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3\n")
+def test_counters_are_added_up_over_turns(tmp_path: Path) -> None:
+    count = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+    put(tmp_path, count, "3\n")
     conditions = Conditions(root=tmp_path)
-    with conditions.turn():
-        put(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "4\n")
-    with conditions.turn():
-        put(tmp_path, "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", "1000000\n")
-        put(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "5\n")
-    assert conditions.warnings() == (
-        "processor clocks moved from 3000 to 2000 MHz",
-        "the processor was throttled 2 times",
-    )
+    for text in ("4\n", "5\n"):
+        with conditions.turn():
+            put(tmp_path, count, text)
+    assert conditions.warnings() == ("the processor was throttled 2 times",)
+
+
+def test_clocks_are_looked_at_while_it_runs(tmp_path: Path) -> None:
+    for core in (0, 1):
+        put(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq", "3000000\n")
+    watch = ClockWatch(root=tmp_path)
+    watch.look()
+    assert watch.warnings() == []
+    put(tmp_path, "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", "1000000\n")
+    watch.look()
+    assert watch.warnings() == ["processor clocks between 2000 and 3000 MHz"]
+
+
+def test_a_turn_looks_at_the_clocks_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "3000000\n")
+    looked = threading.Event()
+    monkeypatch.setattr(ClockWatch, "look", lambda watch: looked.set())
+    with Conditions(root=tmp_path).turn():
+        assert looked.wait(60)
+    assert "clocks" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_processor_time_of_this_process_is_counted() -> None:
@@ -113,12 +128,12 @@ class FakeNvml:
 def test_a_gpu_that_slows_down_and_is_shared_is_told() -> None:
     nvml = FakeNvml()
     gpu = Gpu(nvml, ctypes.c_void_p())
-    conditions = Conditions([gpu])
-    with conditions.turn():
-        nvml.clock = 900
-    found = [text for text in conditions.warnings() if text.startswith("Some GPU")]
-    assert found == [
-        "Some GPU: clock moved from 1800 to 900 MHz",
+    watch = ClockWatch([gpu])
+    watch.look()
+    nvml.clock = 900
+    watch.look()
+    assert watch.warnings()[-3:] == [
+        "Some GPU clocks between 900 and 1800 MHz",
         "Some GPU: throttled (temperature, hardware)",
         "Some GPU: 1 other process on the device",
     ]

@@ -89,7 +89,7 @@ def test_a_run_gives_every_scenario_and_every_file(clip: Path, tmp_path: Path) -
     report, trace = tmp_path / "report.html", tmp_path / "trace.json"
     words = ["--duration", "1.5", "--json", "--html", str(report), "--trace", str(trace), "--streams", "1,2"]
     process = start(clip, *words, "--size", "160x90,80x46", "--fail-if", "paced.p50>60s", "--fail-if", "fps<0.001")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     document = json.loads(out)
     kinds = [scenario["kind"] for scenario in document["scenarios"]]
@@ -121,7 +121,7 @@ def test_an_interrupted_run_prints_what_there_is(clip: Path) -> None:
         seen += line
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     document = json.loads(out)
     assert document["complete"] is False
