@@ -19,7 +19,7 @@ from cutline.engine.explain import explain
 from cutline.engine.progress import Progress
 from cutline.engine.targets import parse_precision, parse_targets
 from cutline.engine.tensorrt_builder import PlanOptions
-from cutline.runtime.bundle import open_bundle
+from cutline.runtime.bundle import open_bundle, resolve, shipped_names
 from cutline.runtime.errors import UsageError
 from cutline.runtime.manifest import Manifest
 
@@ -72,13 +72,18 @@ def run_build(request: BuildRequest) -> None:
         _summarise(manifest, request.output)
 
 
+def _source(text: str) -> Path:
+    """A file, or a shipped bundle by its name, as with the other verbs."""
+    return resolve(text) if text in shipped_names() and not Path(text).exists() else Path(text)
+
+
 def _options(request: BuildRequest, output: Path) -> BuildOptions:
     if request.level is not None and not 0 <= request.level <= 5:
         raise UsageError("there is no such optimisation level", remedy="Use 0 to 5.", level=request.level)
     if request.workspace is not None and request.workspace < 1:
         raise UsageError("the workspace limit must be positive", remedy="Give MiB.", workspace=request.workspace)
     return BuildOptions(
-        source=Path(request.source),
+        source=_source(request.source),
         output=output,
         targets=parse_targets(request.target),
         precision=parse_precision(request.precision),

@@ -188,8 +188,9 @@ class PyCuda:
         device = self._call("looking at the device", self._cuda.Context.get_device)
         major, minor = device.compute_capability()
         version = int(self._cuda.get_driver_version())
+        others = [self._cuda.Device(index) for index in range(self._cuda.Device.count())]
         return Device(
-            ordinal=int(device.get_attribute(self._cuda.device_attribute.PCI_DEVICE_ID)),
+            ordinal=[other.pci_bus_id() for other in others].index(device.pci_bus_id()),
             name=str(device.name()),
             sm=f"sm{major}{minor}",
             integrated=bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED)),
