@@ -22,7 +22,7 @@ from cutline.runtime.kernels import isa
 
 __all__ = ["Conditions", "Seen", "busy_share", "cores", "describe_machine", "look", "source_commit"]
 
-PACKAGES: Final = ("cutline", "openvino", "av", "numpy", "cuda-core", "tensorrt", "tensorrt-rtx")
+PACKAGES: Final = ("cutline", "openvino", "av", "numpy", "cuda-bindings", "tensorrt", "tensorrt-rtx")
 BUSY_LIMIT: Final = 0.05  # of all cores, taken by others; more than this is told
 TICK: Final = os.sysconf("SC_CLK_TCK")
 NO_ROOT: Final = Path("/")

@@ -48,7 +48,10 @@ class FramePath(Protocol):
         ...
 
     def finish(self, slot: Slot, time: Timestamp, *, first: bool) -> None:
-        """Return when composite, alpha, matte and guide are in the slot. The same thread as wait()'s."""
+        """Return when composite, alpha and matte are in the slot, and the guide where the network takes a plate.
+
+        The same thread as wait()'s.
+        """
         ...
 
     def set_plate(self, tensor: NDArray[Any]) -> None:
