@@ -278,6 +278,25 @@ def test_a_tile_does_not_touch_what_it_does_not_show(
         rig.run(matte(rig, 0.5), guide, Background(kind=kind, colour=(90, 60, 200), planes=rig.behind.planes))
 
 
+def test_a_tile_that_shows_the_scene_still_sees_the_product_beside_it(emulator: Emulator) -> None:
+    """Left-sited chroma takes a quarter of its opacity from the luma pixel to its left, which is the next tile's."""
+    form = FrameFormat(width=384, height=32)
+    option = PostOptions(temporal=0, refine=False, decontaminate=False)
+    rig, guide = stream(emulator, form, place(384, 32, 384, 32), option)
+    for plane, code in zip(rig.frame.arrays, (120, 200, 40), strict=True):
+        plane[:] = code
+    opacity = np.zeros((32, 384))
+    opacity[:, 64:128] = 1  # the whole right half of the first tile; nothing of the second
+    rig.run(matte(rig, opacity), guide, Background(kind="colour", colour=(20, 100, 100)))
+    assert (rig.out.planes.u[:, 64] == 125).all()
+    assert (rig.out.planes.u[:, 65:] == 100).all()
+    opacity = np.ones((32, 384))
+    opacity[:, 127] = 0  # and the other way round
+    rig.run(matte(rig, opacity), guide, Background(kind="colour", colour=(20, 100, 100)))
+    assert (rig.out.planes.u[:, 64] == 175).all()
+    assert (rig.out.planes.u[:, 65:] == 200).all()
+
+
 def test_a_state_that_was_reset_remembers_nothing(emulator: Emulator) -> None:
     form = FrameFormat(width=64, height=40)
     rig, guide = stream(emulator, form, option=PostOptions(temporal=0.9))
