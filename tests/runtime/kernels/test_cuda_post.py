@@ -297,6 +297,19 @@ def test_a_tile_that_shows_the_scene_still_sees_the_product_beside_it(emulator: 
     assert (rig.out.planes.u[:, 65:] == 200).all()
 
 
+def test_a_tile_that_shows_the_scene_still_sees_the_edge_that_reaches_into_it(emulator: Emulator) -> None:
+    """At a quarter of the size, pixel 127 lies between network columns 31 and 32; the second is the next tile's."""
+    form = FrameFormat(width=384, height=32)
+    option = PostOptions(temporal=0, refine=False, decontaminate=False)
+    rig, guide = stream(emulator, form, place(384, 32, 96, 8), option)
+    rig.frame.planes.y[:] = 120
+    opacity = np.zeros((8, 96))
+    opacity[:, 32:] = 1
+    rig.run(matte(rig, opacity), guide, Background(kind="colour", colour=(20, 100, 100)))
+    assert (rig.out.planes.y[:, :126] == 20).all()
+    assert (abs(rig.out.planes.y[:, 127] - (20 + 0.375 * 100)) <= 0.5).all()
+
+
 def test_a_state_that_was_reset_remembers_nothing(emulator: Emulator) -> None:
     form = FrameFormat(width=64, height=40)
     rig, guide = stream(emulator, form, option=PostOptions(temporal=0.9))
