@@ -135,7 +135,8 @@ def find_footage(inputs: Sequence[str]) -> list[Clip]:
 
 def _in_folder(folder: Path) -> Iterator[Clip]:
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    if any(p.suffix.lower() in PICTURES and p.is_file() for p in entries):
+    plates = {f"{p.stem}-plate" for p in entries if p.suffix.lower() in VIDEOS}  # belong to clips, and are no footage
+    if any(p.suffix.lower() in PICTURES and p.is_file() and p.stem not in plates for p in entries):
         yield Clip(str(folder), str(folder), stills=True)
     for entry in entries:
         if entry.is_dir():

@@ -137,6 +137,14 @@ def test_a_folder_gives_its_videos_pictures_and_subfolders(tmp_path: Path) -> No
     assert [c.stills for c in found] == [True, False, False]
 
 
+def test_plates_beside_their_clips_are_no_footage(tmp_path: Path) -> None:
+    _clip(tmp_path / "a.y4m", [_picture(0)])
+    (tmp_path / "a-plate.png").write_bytes(b"x")
+    assert [Path(c.uri).name for c in find_footage([str(tmp_path)])] == ["a.y4m"]
+    (tmp_path / "b-plate.png").write_bytes(b"x")  # of no clip here
+    assert [c.stills for c in find_footage([str(tmp_path)])] == [True, False]
+
+
 def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoInputError):
         choose_frames([str(tmp_path)])
