@@ -50,6 +50,7 @@ __all__ = ["main"]
 
 CPU_PER_FRAME_S: Final = 5.0  # of all threads together; a frame that takes more is a trap, and SIGPROF ends the process
 ADDRESS_SPACE: Final = 8 << 30  # bytes, the slots not counted: what no honest input needs
+LATE_RUN: Final = 10  # paced frames that may be left out in a row because the next one is due already
 NOTICES_PER_KIND: Final = 10  # a stream that is broken all over says so a few times, not for months
 
 
@@ -128,7 +129,7 @@ class Worker:
         paced = request.pace_fps is not None
         latest = (traits.live or paced) if request.policy == "auto" else request.policy == "latest"
         pace: Pace | None = None
-        given = 0
+        given = late = 0
         opened = False
         for frame in self._timed(self._frames(request, reader, converter, clock, address)):
             if frame is None:
@@ -151,6 +152,11 @@ class Worker:
                     pace = Pace(request.pace_fps, time.monotonic_ns())
                 available_ns = pace.due_ns(given)
                 given += 1
+                overdue = latest and time.monotonic_ns() >= pace.due_ns(given)  # the next one is there already
+                late = late + 1 if overdue else 0
+                if late % (LATE_RUN + 1):  # a decoder that never keeps up shows every so many frames at least
+                    self._lose()
+                    continue
                 self._sleep_until(available_ns)
             self._hand_out(frame, available_ns, wait=not latest, paced=paced)
         self._check_the_end(reader, opened=opened)

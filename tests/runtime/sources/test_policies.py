@@ -64,6 +64,26 @@ def test_a_paced_file_is_due_at_even_steps_from_the_first(clip: Path) -> None:
     assert len(set(starts)) == 1  # the deadlines are absolute: no frame's lateness moves the next
 
 
+def test_a_paced_source_that_is_late_leaves_out_what_is_overdue_but_never_all(clip: Path) -> None:
+    source = Source(str(clip), SourceOptions(pace_fps=1e6))  # the next frame is always due already
+    pool = open_pool(source, depth=FRAMES)  # it is not for want of slots
+    indexes, skipped = [], 0
+    while not isinstance(event := source.take(30), End):
+        assert isinstance(event, Filled)
+        indexes.append(event.index)
+        skipped += event.skipped
+        recycle(source, pool, event)
+    assert indexes == [10, 21, 32]
+    assert len(indexes) + skipped + event.skipped == FRAMES
+    source.close()
+    pool.close()
+
+
+def test_a_paced_file_that_blocks_is_late_and_leaves_nothing_out(clip: Path) -> None:
+    _, taken = drain(clip, SourceOptions(policy="block", pace_fps=1e6))
+    assert [filled.index for filled in taken.filled] == list(range(FRAMES))
+
+
 def test_a_paced_frame_is_not_there_before_it_is_due(clip: Path) -> None:
     source = Source(str(clip), SourceOptions(pace_fps=20, frame_limit=5))
     pool = open_pool(source)
