@@ -19,10 +19,19 @@ from cutline.runtime.cuda import params, tables
 from cutline.runtime.cuda.launch import ALIGNMENT, Launch, Layout, blocks, launch
 from cutline.runtime.cuda.planes import Behind, DevicePlanes, demand_rows, picture
 from cutline.runtime.cuda.pyramid import Pyramid
-from cutline.runtime.errors import ContractError, UsageError
+from cutline.runtime.errors import UsageError
 from cutline.runtime.frame import FrameFormat
-from cutline.runtime.kernels.post import KINDS, READINGS, SOFTMAX, BackgroundKind, PostOptions, StyleOn
-from cutline.runtime.kernels.pre import NUMBERS
+from cutline.runtime.kernels.post import (
+    KINDS,
+    READINGS,
+    SOFTMAX,
+    BackgroundKind,
+    PostOptions,
+    StyleOn,
+    demand_matte,
+    demand_picture,
+)
+from cutline.runtime.kernels.pre import NUMBERS, demand_window
 from cutline.runtime.kernels.window import Window
 
 __all__ = ["RESET_BYTE", "Behind", "DevicePlanes", "Launch", "PostLaunches", "PreLaunches", "strengths"]
@@ -56,13 +65,7 @@ class PreLaunches:
     __slots__ = ("_frame", "_least_bytes", "_record", "tables")
 
     def __init__(self, frame: FrameFormat, image: Image, window: Window) -> None:
-        if (image.width, image.height) != (window.width, window.height):
-            raise ContractError(
-                "the window was made for another network input",
-                remedy="Make it with place() for the image's size.",
-                window=(window.width, window.height),
-                image=(image.width, image.height),
-            )
+        demand_window(image, window)
         space = tables.TableSpace()
         luma, chroma = tables.resize(space, frame, window)
         integer = image.dtype in ("int8", "uint8")
@@ -123,13 +126,7 @@ class PostLaunches:
         *,
         style: tuple[Output, Image] | None = None,
     ) -> None:
-        if output.meaning not in READINGS:
-            raise ContractError(
-                "this output is no matte",
-                remedy="Pass the contract's primary output.",
-                tensor=output.tensor,
-                meaning=output.meaning,
-            )
+        demand_matte(output)
         self._frame, self._window, self._options = frame, window, options
         space, scratch = tables.TableSpace(), Layout()
         self._layout(space, scratch, frame, window)
@@ -391,13 +388,7 @@ def _style_record(
     space: tables.TableSpace, frame: FrameFormat, window: Window, style: tuple[Output, Image]
 ) -> params.Style:
     output, image = style
-    if output.meaning != "picture":
-        raise ContractError(
-            "this output is no picture",
-            remedy="Pass the style contract's primary output.",
-            tensor=output.tensor,
-            meaning=output.meaning,
-        )
+    demand_picture(output)
     return params.Style(
         across=tables.centred(space, window.width, output.width),
         down=tables.centred(space, window.height, output.height),

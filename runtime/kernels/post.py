@@ -16,7 +16,7 @@ from cutline.runtime.kernels._kernels import PostPlan
 from cutline.runtime.kernels.pre import placement
 from cutline.runtime.kernels.window import Window
 
-__all__ = ["Background", "BackgroundKind", "Post", "PostOptions", "StyleOn"]
+__all__ = ["Background", "BackgroundKind", "Post", "PostOptions", "StyleOn", "demand_matte", "demand_picture"]
 
 BackgroundKind = Literal["colour", "picture", "blur", "original", "transparent"]
 StyleOn = Literal["product", "background", "all"]
@@ -97,13 +97,7 @@ class Post:
         *,
         style: tuple[Output, Image] | None = None,
     ) -> None:
-        if output.meaning not in READINGS:
-            raise ContractError(
-                "this output is no matte",
-                remedy="Pass the contract's primary output.",
-                tensor=output.tensor,
-                meaning=output.meaning,
-            )
+        demand_matte(output)
         softmax = output.meaning == "classes" and output.softmax
         raw = (
             output.width,
@@ -213,6 +207,23 @@ def _style_shape(style: tuple[Output, Image] | None) -> tuple[Any, ...]:
     if style is None:
         return (0, 0, False, False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     output, image = style
+    demand_picture(output)
+    return (output.width, output.height, output.layout == "NCHW", image.order == "BGR", image.mean, image.std)
+
+
+def demand_matte(output: Output) -> None:
+    """Raise ContractError when this output is no matte."""
+    if output.meaning not in READINGS:
+        raise ContractError(
+            "this output is no matte",
+            remedy="Pass the contract's primary output.",
+            tensor=output.tensor,
+            meaning=output.meaning,
+        )
+
+
+def demand_picture(output: Output) -> None:
+    """Raise ContractError when this output is no picture."""
     if output.meaning != "picture":
         raise ContractError(
             "this output is no picture",
@@ -220,4 +231,3 @@ def _style_shape(style: tuple[Output, Image] | None) -> tuple[Any, ...]:
             tensor=output.tensor,
             meaning=output.meaning,
         )
-    return (output.width, output.height, output.layout == "NCHW", image.order == "BGR", image.mean, image.std)

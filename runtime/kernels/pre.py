@@ -13,7 +13,7 @@ from cutline.runtime.frame import FrameFormat, Planes
 from cutline.runtime.kernels._kernels import PrePlan
 from cutline.runtime.kernels.window import Window
 
-__all__ = ["Pre", "placement"]
+__all__ = ["Pre", "demand_window", "placement"]
 
 NUMBERS = ("float32", "float16", "bfloat16", "int8", "uint8")  # as in plan.h
 Quad = tuple[float, float, float, float]
@@ -46,13 +46,7 @@ class Pre:
     __slots__ = ("_run",)
 
     def __init__(self, frame: FrameFormat, image: Image, window: Window) -> None:
-        if (image.width, image.height) != (window.width, window.height):
-            raise ContractError(
-                "the window was made for another network input",
-                remedy="Make it with place() for the image's size.",
-                window=(window.width, window.height),
-                image=(image.width, image.height),
-            )
+        demand_window(image, window)
         tensor = (
             image.layout == "NCHW",
             image.order == "BGR",
@@ -77,3 +71,14 @@ class Pre:
         Twin: reference.pre
         """
         self._run(planes.y, planes.u, planes.v, tensor, guide)
+
+
+def demand_window(image: Image, window: Window) -> None:
+    """Raise ContractError when the window was not made for this network input."""
+    if (image.width, image.height) != (window.width, window.height):
+        raise ContractError(
+            "the window was made for another network input",
+            remedy="Make it with place() for the image's size.",
+            window=(window.width, window.height),
+            image=(image.width, image.height),
+        )
