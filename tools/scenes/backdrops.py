@@ -9,11 +9,12 @@ import numpy as np
 
 from cutline.tools.scenes import textures
 from cutline.tools.scenes.labels import draw_design
+from cutline.tools.scenes.patterns import pattern
 from cutline.tools.scenes.seeds import Split
 from cutline.tools.scenes.shot import F32, U8, f32
 from cutline.tools.scenes.textures import cloud, colour, lerp
 
-__all__ = ["PLACES", "draw_backdrop", "from_photograph", "lit"]
+__all__ = ["PLACES", "Painter", "draw_backdrop", "from_photograph", "lit"]
 
 Painter = Callable[[np.random.Generator, int, int], F32]
 
@@ -31,7 +32,9 @@ def lit(rng: np.random.Generator, picture: F32) -> F32:
 
 
 def _surface(rng: np.random.Generator, width: int, height: int) -> F32:
-    kind = rng.integers(0, 5)
+    kind = rng.integers(0, 7)
+    if kind > 4:
+        return pattern(rng, width, height)
     if kind == 0:
         return textures.wood(rng, width, height, planks=int(rng.integers(0, 6)))
     if kind == 1:
@@ -202,10 +205,11 @@ PLACES: dict[Split, dict[str, Painter]] = {
         "bars": bars,
         "rack": rack,
         "gradient": gradient,
+        "pattern": pattern,
     },
     "test": {"bricks": bricks, "dots": dots, "foliage": foliage, "counter": counter},
 }
-_WEIGHTS = {"table": 3.0, "room": 2.0, "sweep": 1.5, "surface": 1.5, "rack": 1.5, "counter": 2.0}
+_WEIGHTS = {"table": 3.0, "room": 2.0, "sweep": 1.5, "surface": 1.5, "rack": 1.5, "pattern": 4.0, "counter": 2.0}
 
 
 def draw_backdrop(rng: np.random.Generator, width: int, height: int, split: Split) -> F32:

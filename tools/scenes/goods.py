@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from cutline.tools.scenes.cuboid import BOXES
+from cutline.tools.scenes.filigree import FILIGREE
 from cutline.tools.scenes.light import Lamps
 from cutline.tools.scenes.produce import PRODUCE
 from cutline.tools.scenes.seeds import Split
@@ -38,7 +39,7 @@ class Good(Protocol):
 Maker = Callable[[np.random.Generator, Split, int], Good]
 
 KINDS: dict[Split, dict[str, Maker]] = {
-    split: {**VESSELS[split], **BOXES[split], **PRODUCE[split], **PACKS[split], **SLENDER[split]}
+    split: {**VESSELS[split], **BOXES[split], **PRODUCE[split], **PACKS[split], **SLENDER[split], **FILIGREE[split]}
     for split in ("train", "test")
 }
 

@@ -13,6 +13,7 @@ from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.ground import stand
 from cutline.tools.scenes.hand import Hand, draw_hand
 from cutline.tools.scenes.held import Layer, alone, grip_of, group_tags, hold, lay
+from cutline.tools.scenes.patterns import pattern
 from cutline.tools.scenes.person import draw_looks
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import place
@@ -43,7 +44,8 @@ class Shelf(Stage):
     def build(self, rng: np.random.Generator) -> F32:
         """A back wall and the board before it."""
         width, height = self.width, self.height
-        wall = textures.paint if self.split == "train" else backdrops.bricks
+        walls = (textures.paint, pattern) if self.split == "train" else (backdrops.bricks,)
+        wall = walls[int(rng.integers(len(walls)))]
         board = int(height * rng.uniform(0.62, 0.74))
         scene = np.empty((height, width, 3), np.float32)
         scene[:board] = wall(rng, width, board)

@@ -215,6 +215,62 @@ def clear_bag(rng: np.random.Generator, split: Split, pixels: int) -> Pack:
     )
 
 
+def sleeve(rng: np.random.Generator, split: Split, pixels: int) -> Pack:
+    """Clear film round something thin, or round nothing: a sleeve, a bread bag, with print or a seam."""
+    half = rng.uniform(0.25, 0.5)
+    outline = _outline(rng, [(0, half * rng.uniform(0.6, 1)), (0.25, half), (1, half * 0.97)], 0.004)
+    wide, high = int(_FINE * 2 * half), _FINE
+    picture = np.empty((high, wide, 3), np.float32)
+    picture[:] = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.75, 1)))
+    alpha = np.full((high, wide), rng.uniform(0.1, 0.35), np.float32)
+    for _ in range(int(rng.integers(0, 4))):  # seams, bands, stripes
+        top, thick = int(rng.uniform(0, 0.95) * high), int(rng.uniform(0.01, 0.12) * high) + 1
+        picture[top : top + thick] = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.9), 0.9))
+        alpha[top : top + thick] = rng.uniform(0.4, 1)
+    if rng.random() < 0.5:  # what is in it
+        body = np.clip((cloud(rng, wide, high, high / 2, 3) - rng.uniform(0.4, 0.6)) * 9, 0, 1)
+        picture += (_printed(rng, split, pixels, 2 * half).mean((0, 1)) / 255 - picture) * body[..., None]
+        alpha = alpha + (rng.uniform(0.5, 1) - alpha) * body
+    creases = rng.uniform(0.03, 0.12) * (cloud(rng, wide, high, rng.uniform(60, 160), 3, 0.7) - 0.5)
+    return Pack(
+        outline,
+        cv2.convertScaleAbs(picture.astype(np.float32), alpha=255.0),
+        creases.astype(np.float32),
+        swell=np.full(_FINE, rng.uniform(0.02, 0.12), np.float32),
+        gloss=float(rng.uniform(0.5, 0.9)),
+        metal=0.0,
+        tags=("transparent",),
+        alpha=np.clip(alpha, 0, 1).astype(np.float32),
+    )
+
+
+def blister(rng: np.random.Generator, split: Split, pixels: int) -> Pack:
+    """A printed card or tray under a clear dome."""
+    half = rng.uniform(0.25, 0.45)
+    outline = _outline(rng, [(0, half), (1, half)], 0.001)
+    wide, high = int(_FINE * 2 * half), _FINE
+    picture = cv2.resize(_printed(rng, split, pixels, 2 * half), (wide, high))
+    alpha = np.ones((high, wide), np.float32)
+    top, left = int(high * rng.uniform(0.15, 0.4)), int(wide * rng.uniform(0.06, 0.2))
+    window = (slice(top, high - left), slice(left, wide - left))
+    alpha[window] = rng.uniform(0.15, 0.4)
+    tone = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.2), 0.9)) * 255
+    picture[window] = tone.astype(np.uint8)
+    dome = np.zeros((high, wide), np.float32)
+    dome[window] = rng.uniform(0.02, 0.08)
+    creases = cv2.GaussianBlur(dome, (0, 0), 4) + 0.02 * (cloud(rng, wide, high, 90.0, 2) - 0.5)
+    return Pack(
+        outline,
+        picture,
+        creases.astype(np.float32),
+        swell=np.full(_FINE, 0.02, np.float32),
+        gloss=float(rng.uniform(0.5, 0.9)),
+        metal=0.0,
+        tags=("transparent",),
+        alpha=alpha,
+    )
+
+
 def pouch(rng: np.random.Generator, split: Split, pixels: int) -> Pack:
     """A standing pouch with a spout or zip, wider at the foot."""
     half = rng.uniform(0.24, 0.36)
@@ -266,6 +322,13 @@ def zip_bag(rng: np.random.Generator, split: Split, pixels: int) -> Pack:
 Maker = Callable[[np.random.Generator, Split, int], Pack]
 
 PACKS: dict[Split, dict[str, Maker]] = {
-    "train": {"crisps bag": crisps_bag, "toothpaste": toothpaste, "carrier bag": carrier_bag, "clear bag": clear_bag},
+    "train": {
+        "crisps bag": crisps_bag,
+        "toothpaste": toothpaste,
+        "carrier bag": carrier_bag,
+        "clear bag": clear_bag,
+        "sleeve": sleeve,
+        "blister": blister,
+    },
     "test": {"pouch": pouch, "zip bag": zip_bag},
 }

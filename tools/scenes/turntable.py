@@ -11,6 +11,7 @@ from cutline.tools.scenes import backdrops, textures
 from cutline.tools.scenes.canvas import Canvas
 from cutline.tools.scenes.ground import stand
 from cutline.tools.scenes.held import alone, group_tags, lay
+from cutline.tools.scenes.patterns import pattern
 from cutline.tools.scenes.shot import F32
 from cutline.tools.scenes.sprite import place
 from cutline.tools.scenes.stage import Stage
@@ -28,8 +29,9 @@ class Turntable(Stage):
     name = "turntable"
 
     def build(self, rng: np.random.Generator) -> F32:
-        """A sweep, or in the test a wall, with the disc before it."""
-        painter = backdrops.sweep if self.split == "train" else backdrops.dots
+        """A sweep or a patterned wall with the disc before it."""
+        painters = (backdrops.sweep, pattern) if self.split == "train" else (backdrops.dots,)
+        painter = painters[int(rng.integers(len(painters)))]
         self._scene = backdrops.lit(rng, painter(rng, self.width, self.height).astype(np.float32))
         radius = self.height * rng.uniform(0.42, 0.55)
         self._centre = (self.width / 2, self.height * float(rng.uniform(0.78, 0.84)))

@@ -267,6 +267,48 @@ def wine_glass(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     return Turned(profile, zones, tags=("transparent", "thin"), tilt=_tilt(rng) * 0.5, lid=shell, smooth=0.015)
 
 
+def sundae_glass(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
+    """A footed glass: a wide bowl or a narrow one on a short foot, empty or with something in it."""
+    del split, pixels
+    r, foot = rng.uniform(0.2, 0.34), rng.uniform(0.1, 0.3)
+    glass = _glass(rng, full=False)
+    shell = Skin(colour=glass.tint, gloss=0.95, clear=glass)
+    tone = _hsv(rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.4, 0.95))
+    filled = Skin(colour=tone, gloss=0.9, clear=Clear(tint=tone, density=float(rng.uniform(0.5, 0.95)), bend=0.2))
+    base = Skin(colour=glass.tint, gloss=0.9, clear=Clear(tint=np.full(3, 0.85, np.float32), density=0.4))
+    bowl = 0.94 - foot
+    profile = [
+        (0, r),
+        (bowl * 0.6, r * rng.uniform(0.6, 0.95)),
+        (bowl, r * 0.25),
+        (0.94, 0.05),
+        (0.96, r * 0.6),
+        (1, r * 0.7),
+    ]
+    zones = [(rng.uniform(0.1, 0.6) * bowl, shell), (bowl, filled if rng.random() < 0.6 else shell), (1, base)]
+    return Turned(profile, zones, tags=("transparent",), tilt=_tilt(rng) * 0.7, lid=shell, smooth=0.02)
+
+
+def canister(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
+    """A milky canister or tub of plastic with a screw lid, often with a label."""
+    r = rng.uniform(0.2, 0.4)
+    tone = _hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.75, 0.97))
+    film = Clear(tint=tone, density=float(rng.uniform(0.5, 0.93)), filtering=float(rng.uniform(0.2, 0.6)), bend=0.1)
+    milky, lid = Skin(colour=tone, gloss=0.4, clear=film), Skin(colour=_plastic(rng), gloss=0.35, ribs=40)
+    profile = [
+        (0, r * 0.8),
+        (0.12, r * 0.8),
+        (0.121, r * 0.7),
+        (0.2, r),
+        (0.96, r * rng.uniform(0.85, 1)),
+        (1, r * 0.8),
+    ]
+    zones = [(0.12, lid), (1, milky)]
+    if rng.random() < 0.6:
+        zones[1:] = [(0.4, milky), (0.75, _label(rng, split, pixels, 2 * np.pi * r, 0.35, 0.2)), (1, milky)]
+    return Turned(profile, zones, tags=("transparent",), tilt=_tilt(rng), lid=lid, smooth=0.01)
+
+
 def ketchup_bottle(rng: np.random.Generator, split: Split, pixels: int) -> Turned:
     """A squeeze bottle standing on its wide cap."""
     r = rng.uniform(0.17, 0.22)
@@ -294,6 +336,8 @@ VESSELS: dict[Split, dict[str, Maker]] = {
         "tumbler": tumbler,
         "spray can": spray_can,
         "yoghurt cup": yoghurt_cup,
+        "sundae glass": sundae_glass,
+        "canister": canister,
     },
     "test": {
         "food tin": food_tin,

@@ -9,6 +9,7 @@ Source: Tan and Le, EfficientNet, 2019, and its Lite variants, 2020.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +33,9 @@ def convolution(
     inputs: int, outputs: int, norm: bool, *, size: int = 3, stride: int = 1, groups: int = 1, clip: bool = True
 ) -> nn.Sequential:
     """A convolution that keeps the size (or halves it), batch-normalised or with a bias, clipped to 0..6 or not."""
+    kind = nn.Conv2d if groups == 1 else Depthwise
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=not norm),
+        kind(inputs, outputs, size, stride, size // 2, groups=groups, bias=not norm),
         nn.BatchNorm2d(outputs) if norm else nn.Identity(),
         nn.ReLU6(inplace=True) if clip else nn.Identity(),
     )
@@ -43,6 +45,48 @@ def adds(number: int) -> bool:
     """Whether this block's output is added to its input: their sizes agree."""
     before = BLOCKS[number - 1][2] if number else STEM
     return BLOCKS[number][1:] == (1, before)
+
+
+class _Filtering(torch.autograd.Function):
+    """A depthwise convolution whose backward pass is in float32, channels last.
+
+    For bfloat16 oneDNN has no fast backward pass of large depthwise filters: on a CPU it took more than half of every
+    training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        seen, taught = (t.float().contiguous(memory_format=torch.channels_last) for t in (x, gradient))
+        side, stride = weight.shape[-1] // 2, ctx.stride
+        wanted = [ctx.needs_input_grad[0], True, True]
+        found = torch.ops.aten.convolution_backward(
+            *(taught, seen, weight.float(), [len(weight)], [stride] * 2, [side] * 2, [1, 1]),
+            *(False, [0, 0], len(weight), wanted),
+        )
+        by_input, by_weight, by_bias = (None if f is None else f.to(x.dtype) for f in found)
+        return by_input, by_weight, by_bias, None
+
+
+class Depthwise(nn.Conv2d):
+    """One filter per channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W] to float[N, C, H / stride, W / stride]."""
+        if x.device.type != "cpu" or not self.weight.requires_grad or not torch.is_grad_enabled():
+            return super().forward(x)
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled("cpu"):
+            kind = torch.get_autocast_dtype("cpu")
+            x, weight, bias = x.to(kind), weight.to(kind), bias.to(kind)
+        filtered: Tensor = _Filtering.apply(x, weight, bias, self.stride[0])
+        return filtered
 
 
 class Inverted(nn.Module):

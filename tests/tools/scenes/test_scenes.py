@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
 
 from cutline.runtime.errors import UsageError
 from cutline.tools.scenes import SCENES, Sampler, Shot, make_scene, sample
-from cutline.tools.scenes.backdrops import PLACES
+from cutline.tools.scenes.backdrops import PLACES, Painter
 from cutline.tools.scenes.camera import CameraSettings
+from cutline.tools.scenes.patterns import chequers, chips, mesh, motifs, panels, patches, paving
 from cutline.tools.scenes.registry import STAGES
 from cutline.tools.scenes.seeds import check_split, generator, in_split
 from cutline.tools.scenes.source import open_scene
@@ -62,9 +64,9 @@ def test_a_shot_has_the_promised_shapes_ranges_and_tags(name: str, split: str) -
 
 @pytest.mark.parametrize("name", _STAGED)
 def test_inside_opaque_goods_the_picture_is_the_foreground_and_far_from_them_the_plate(name: str) -> None:
-    scene = STAGES[name](seed=2, split="train", settings=_QUIET, **_SIZE)
+    scenes = [STAGES[name](seed=seed, split="train", settings=_QUIET, **_SIZE) for seed in (2, 3, 4)]
     solid = 0
-    for index in (20, 60, 100):
+    for scene, index in product(scenes, (20, 60, 100)):
         shot = scene.shot(index)
         inside = shot.alpha == 1
         solid += int(inside.sum())
@@ -183,3 +185,13 @@ def test_a_uri_that_makes_no_sense_is_a_usage_error(uri: str) -> None:
         open_scene(uri)
     assert caught.value.exit_code == 64
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("painter", [paving, mesh, panels, chequers, motifs, chips, patches])
+def test_patterns_fill_the_picture_with_lines_or_spots_and_the_same_seed_gives_the_same(painter: Painter) -> None:
+    for seed, (width, height) in enumerate([(96, 54), (54, 96), (17, 9)]):
+        surface = painter(np.random.default_rng(seed), width, height)
+        assert surface.shape == (height, width, 3)
+        assert np.isfinite(surface).all()
+        assert surface.std() > 1e-3
+        assert np.array_equal(surface, painter(np.random.default_rng(seed), width, height))
