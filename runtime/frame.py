@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,8 +115,7 @@ def allocate_planes(width: int, height: int) -> Planes:
     return Planes(plane(height, width), plane(chroma_height, chroma_width), plane(chroma_height, chroma_width))
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+class Timestamp(msgspec.Struct, frozen=True):
     """When a frame is shown and when it reached us."""
 
     pts: int  # presentation time in units of time_base
@@ -128,8 +128,7 @@ class Timestamp:
         return float(self.pts * self.time_base)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Borrows one slot's pictures until the next frame is taken: copy what must live longer.
 
     index counts frames of the stream from 0, dropped ones included.

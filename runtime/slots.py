@@ -41,6 +41,8 @@ class SlotState(enum.Enum):
     RUNNING = "running"
     DONE = "done"
 
+    __hash__ = object.__hash__  # members are single objects; Enum's own is Python, five times a frame
+
 
 _IN_FLIGHT = frozenset({SlotState.READY, SlotState.RUNNING, SlotState.DONE})
 _MOVES = frozenset(

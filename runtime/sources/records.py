@@ -76,8 +76,7 @@ class DecodeStamps(msgspec.Struct, frozen=True, array_like=True):
     core_ns: int  # that all threads of the process worked since the frame before, counted in the kernel's ticks
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(msgspec.Struct, frozen=True):
     """A frame lies in the slot, which is still FILLING: the taker moves it to READY."""
 
     slot_index: int

@@ -61,7 +61,7 @@ class _Filtering(torch.autograd.Function):
         return nn.functional.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         seen, taught = (t.float().contiguous(memory_format=torch.channels_last) for t in (x, gradient))
         side, stride = weight.shape[-1] // 2, ctx.stride

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from cutline.runtime.errors import InternalError
 from cutline.runtime.frame import Colour, Matrix

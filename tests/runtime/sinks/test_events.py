@@ -6,13 +6,13 @@ import json
 import math
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from cutline.runtime.sinks import open_sink

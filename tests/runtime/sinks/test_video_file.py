@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 import pytest
 
@@ -138,7 +139,7 @@ def test_nv12_planes_are_stored_like_any_other(clip: Any, read: Any, tmp_path: P
     for frame in made.frames():
         planes = frame.composite
         chroma = np.stack([planes.u, planes.v], axis=-1)
-        sink.write(replace(frame, composite=Planes(planes.y, chroma[..., 0], chroma[..., 1])))
+        sink.write(msgspec.structs.replace(frame, composite=Planes(planes.y, chroma[..., 0], chroma[..., 1])))
     sink.close(complete=True)
     shown, wanted = read(tmp_path / "out.mp4")[1], made.frame(1).composite
     assert np.abs(plane(shown, 1).astype(int) - wanted.u).mean() < 1.5
