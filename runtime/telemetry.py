@@ -44,7 +44,7 @@ class FrameStamps:
 
 
 _TYPE: Final = np.dtype([(field.name, np.int64) for field in fields(FrameStamps)])
-_ROW: Final = struct.Struct(f"={len(_TYPE)}q")  # one row: an assignment by NumPy takes ten times as long
+_ROW: Final = struct.Struct(f"={len(fields(FrameStamps))}q")  # one row: an assignment by NumPy takes ten times as long
 _SPANS: Final = {
     "wait": ("available", "taken"),
     "pre": ("taken", "prepared"),
@@ -71,6 +71,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._ring = np.zeros(KEPT, _TYPE)
+        self._memory = self._ring.view(np.uint8).data
         self._lock = threading.Lock()
         self.count = 0  # frames added so far
 
@@ -78,7 +79,7 @@ class Telemetry:
         """Remember one frame, forgetting the oldest when full."""
         with self._lock:
             _ROW.pack_into(
-                self._ring, self.count % KEPT * _ROW.size,
+                self._memory, self.count % KEPT * _ROW.size,
                 s.index, s.decode_began, s.decode_ended, s.decode_core, s.available, s.filled, s.taken, s.prepared,
                 s.feed_clock, s.pre_core, s.inferred, s.composed, s.finish_clock, s.post_core, s.delivered, s.released,
                 s.call_clock, s.caller_core,
