@@ -219,18 +219,14 @@ def _rate(turns: Sequence[Turn]) -> Figure | None:
 
 
 def _ratio(rate: Figure, network_fps: Figure) -> Figure:
-    """Pipeline over network alone, round by round, since a round's turns follow each other."""
-    value = rate.value / network_fps.value
+    """Pipeline over network alone: the mean of the rounds' own ratios, since a round's turns follow each other."""
     pairs = [[a / b] for a, b in zip(rate.repeats, network_fps.repeats, strict=False) if b]
-    rounds = figure_of_mean(pairs, "ratio", "higher", n=rate.n)
-    if rounds is None:
-        return Figure(value=float(f"{value:.6g}"), unit="ratio", better="higher", n=rate.n)
-    low, high = rounds.low, rounds.high
-    if low is None and rate.low and rate.high and network_fps.low and network_fps.high:  # too few rounds
+    found = figure_of_mean(pairs or [[rate.value / network_fps.value]], "ratio", "higher", n=rate.n)
+    assert found is not None
+    if found.low is None and rate.low and rate.high and network_fps.low and network_fps.high:  # too few rounds
         low, high = rate.low / network_fps.high, rate.high / network_fps.low
-    return msgspec.structs.replace(
-        rounds, value=float(f"{value:.6g}"), low=low, high=high, method="bootstrap" if low is not None else "none"
-    )
+        return msgspec.structs.replace(found, low=low, high=high, method="bootstrap")
+    return found
 
 
 def _costs(figures: _Figures, turns: Sequence[Turn], ground: Ground) -> None:

@@ -27,6 +27,7 @@ __all__ = [
 CONFIDENCE: Final = 0.95
 CV_LIMIT: Final = 0.025  # above it, repeats differ by more than what they are to tell apart
 RESAMPLES: Final = 2000
+LEAST_BLOCKS: Final = 5  # from which on bounds are drawn
 CDF_SHARES: Final = np.unique(
     np.concatenate([np.linspace(0, 0.9, 91), np.linspace(0.9, 0.99, 91), np.linspace(0.99, 0.999, 91), [0.9999, 1.0]])
 )
@@ -102,28 +103,26 @@ def figure_of_mean(
     weights: Sequence[Sequence[float]] | None = None,
     seed: int = 0,
 ) -> Figure | None:
-    """The mean of blocks, with bounds by bootstrap over the blocks; None without blocks.
+    """The mean of blocks, with bounds by bootstrap over repeats and their blocks; None without blocks.
 
     Args:
         parts: the blocks' values in each repeat. Frames that follow each other are alike, so blocks are drawn and not
-            frames.
+            frames; so are blocks of one repeat, so repeats are drawn first. A repeat without blocks leaves no repeats.
         n: samples behind the blocks.
         weights: of the blocks, as lengths; equal where None.
     """
-    values = np.array([v for part in parts for v in part], float)
-    if len(values) == 0:
+    blocks = [
+        np.array([part, lengths], float) for part, lengths in zip(parts, weights or map(_ones, parts), strict=True)
+    ]
+    blocks = [block for block in blocks if block.size]
+    if not blocks:
         return None
-    given = np.array([w for part in weights for w in part], float) if weights is not None else np.ones(len(values))
-    value = float(np.average(values, weights=given))
-    low = high = None
-    if len(values) >= 5:
-        drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-        means = (values[drawn] * given[drawn]).sum(axis=1) / given[drawn].sum(axis=1)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = (float(x) for x in np.quantile(means, (tail, 1 - tail)))
-    repeats = tuple(float(np.mean(part)) for part in parts if len(part))
+    low, high = (
+        _bounds_of_mean(blocks, seed) if sum(block.shape[1] for block in blocks) >= LEAST_BLOCKS else (None, None)
+    )
+    repeats = tuple(map(_mean, blocks)) if len(blocks) == len(parts) else ()
     method: Literal["bootstrap", "none"] = "bootstrap" if low is not None else "none"
-    return _figure(value, unit, better, n, (low, high), method, repeats)
+    return _figure(_mean(np.concatenate(blocks, axis=1)), unit, better, n, (low, high), method, repeats)
 
 
 def cdf(samples: Samples, unit: Unit = "ms") -> Cdf | None:
@@ -134,6 +133,30 @@ def cdf(samples: Samples, unit: Unit = "ms") -> Cdf | None:
     shares = CDF_SHARES[(CDF_SHARES * len(ordered) <= len(ordered) - 1) | (CDF_SHARES == 1.0)]
     values = tuple(round(quantile(ordered, q), 4) for q in shares)
     return Cdf(unit=unit, n=len(ordered), shares=tuple(round(float(q), 6) for q in shares), values=values)
+
+
+def _ones(part: Sequence[float]) -> list[float]:
+    return [1.0] * len(part)
+
+
+def _mean(block: Samples) -> float:
+    """Of values, weighed by the lengths in the second row."""
+    return float((block[0] * block[1]).sum() / block[1].sum())
+
+
+def _bounds_of_mean(blocks: Sequence[Samples], seed: int) -> tuple[float, float]:
+    """Draw repeats, and of each one that was drawn as many blocks as it has."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(blocks), (RESAMPLES, len(blocks)))
+    sums, lengths = np.zeros(chosen.shape), np.zeros(chosen.shape)
+    for number, (values, weights) in enumerate(blocks):
+        mine = chosen == number
+        drawn = rng.integers(0, len(values), (int(mine.sum()), len(values)))
+        sums[mine] = (values[drawn] * weights[drawn]).sum(axis=1)
+        lengths[mine] = weights[drawn].sum(axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(sums.sum(axis=1) / lengths.sum(axis=1), (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def _figure(

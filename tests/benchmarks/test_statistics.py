@@ -118,6 +118,33 @@ def test_bounds_of_a_mean_hold_it_as_often_as_they_say() -> None:
     assert 0.9 <= held / 300 <= 0.98
 
 
+def test_a_repeat_of_a_mean_weighs_its_blocks_as_the_mean_does() -> None:
+    # two composites a hundredth of a millisecond apart end each turn: a block of no length says nothing of the rate
+    parts, lengths = [[80.0, 100_000.0], [90.0, 100_000.0]], [[0.05, 1e-9], [0.05, 1e-9]]
+    figure = figure_of_mean(parts, "fps", "higher", n=9, weights=lengths)
+    assert figure is not None
+    assert figure.repeats == pytest.approx((80.0, 90.0), abs=0.01)
+
+
+def test_repeats_are_all_there_or_none_since_others_are_paired_with_them() -> None:
+    figure = figure_of_mean([[80.0], [], [90.0]], "fps", "higher", n=9)
+    assert figure is not None
+    assert figure.value == 85
+    assert figure.repeats == ()
+
+
+def test_bounds_of_a_mean_know_that_rounds_differ_and_not_only_blocks() -> None:
+    rng, held = np.random.default_rng(12), 0
+    for trial in range(200):
+        rounds = [list(rng.normal(rng.normal(50, 5), 1, 10)) for _ in range(6)]
+        figure = figure_of_mean(rounds, "fps", "higher", n=60, seed=trial)
+        assert figure is not None
+        assert figure.low is not None
+        assert figure.high is not None
+        held += figure.low <= 50 <= figure.high
+    assert 0.85 <= held / 200 <= 0.98  # drawn over blocks alone it would be 0.4
+
+
 def test_a_distribution_rises_and_ends_at_the_greatest_sample() -> None:
     samples = np.random.default_rng(2).gamma(3, 2, 5000)
     found = cdf(samples)
