@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -54,7 +54,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     second: str
     rows: tuple[Row, ...]
     overall: Row | None  # geometric mean of one headline figure of each scenario
-    only_in_one: tuple[str, ...]  # scenarios without a twin
+    only_in_one: tuple[str, ...]  # scenarios and figures without a twin
+    lost: tuple[str, ...]  # those of them that the first had
     warnings: tuple[str, ...]
 
 
@@ -78,14 +79,37 @@ def compare(first: Document, second: Document, names: tuple[str, str]) -> Compar
             second=", ".join(right) or None,
         )
     rows = tuple(row for a, b in pairs for row in _rows(a, b))
+    lost, gained = _missing(left, right), _missing(right, left)
     return Comparison(
         first=names[0],
         second=names[1],
         rows=rows,
         overall=_overall(pairs, rows),
-        only_in_one=tuple(label for label in (*left, *right) if not (label in left and label in right)),
-        warnings=tuple(_differences(first, second)),
+        only_in_one=(*lost, *gained),
+        lost=lost,
+        warnings=(*_differences(first, second), *(text for a, b in pairs for text in _without_ratio(a, b))),
     )
+
+
+def _missing(here: Mapping[str, Scenario], there: Mapping[str, Scenario]) -> tuple[str, ...]:
+    """Scenarios of one result, and figures in those that both have, which the other result has not."""
+    whole = [label for label in here if label not in there]
+    single = [
+        f"{label}: {name}"
+        for label, scenario in here.items()
+        if label in there
+        for name in scenario.figures
+        if name not in there[label].figures
+    ]
+    return (*whole, *single)
+
+
+def _without_ratio(a: Scenario, b: Scenario) -> Iterator[str]:
+    """Figures that were nothing and are something, or the other way round."""
+    for name, x in a.figures.items():
+        y = b.figures.get(name)
+        if y is not None and x.value != y.value and min(x.value, y.value) <= 0:
+            yield f"{_blank(a).label}, {name}: {x.value:g} and {y.value:g} {x.unit}, which have no ratio"
 
 
 def _blank(scenario: Scenario) -> Scenario:
@@ -107,13 +131,15 @@ def parse_ratio(text: str) -> float:
 
 
 def violations(found: Comparison, limits: Sequence[float]) -> list[str]:
-    """One line for each figure that became slower, surely, and to below a limit."""
-    return [
+    """One line for each figure that became surely slower, to below a limit, and for each that is no longer there."""
+    slower = [
         f"ratio<{limit:g}: {row.scenario}, {row.figure} has {row.ratio:.3f} ({row.low:.3f}-{row.high:.3f})"
         for limit in limits
         for row in found.rows
         if row.ratio < limit and row.verdict == "slower"
     ]
+    gone = [f"cannot be judged, only the first result has it: {text}" for text in found.lost] if limits else []
+    return [*slower, *gone]
 
 
 def _rows(a: Scenario, b: Scenario) -> Iterator[Row]:

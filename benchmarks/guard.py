@@ -6,7 +6,7 @@ A figure without a scenario before it belongs to the scenario that it is asked o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,19 +82,19 @@ def violations(document: Document, conditions: Sequence[Condition]) -> list[str]
     Raises:
         UsageError: a unit does not fit its figure.
     """
-    found = []
-    for condition in conditions:
-        judged = False
-        for scenario in document.scenarios:
-            figure = scenario.figures.get(condition.figure) or scenario.figures.get(f"latency.{condition.figure}")
-            if figure is None or not condition.concerns(scenario):
-                continue
-            judged = True
-            if condition.is_met(figure.value, condition.limit_for(figure)):
-                found.append(f"{condition.text}: {scenario.label} has {figure.value:g} {figure.unit}")
-        if not judged:
-            found.append(f"{condition.text}: cannot be judged, the result has no such figure (too few samples?)")
-    return found
+    return [line for condition in conditions for line in _met(document, condition)]
+
+
+def _met(document: Document, condition: Condition) -> Iterator[str]:
+    concerned = [scenario for scenario in document.scenarios if condition.concerns(scenario)]
+    if not concerned:
+        yield f"{condition.text}: cannot be judged, no such scenario was measured"
+    for scenario in concerned:
+        figure = scenario.figures.get(condition.figure) or scenario.figures.get(f"latency.{condition.figure}")
+        if figure is None:
+            yield f"{condition.text}: cannot be judged, {scenario.label} has no such figure (see its warnings)"
+        elif condition.is_met(figure.value, condition.limit_for(figure)):
+            yield f"{condition.text}: {scenario.label} has {figure.value:g} {figure.unit}"
 
 
 def _parse(text: str) -> Condition:

@@ -130,6 +130,34 @@ def test_a_limit_is_passed_only_by_what_is_surely_slower() -> None:
     assert violations(noisy, [limit]) == []
 
 
+def test_a_figure_that_is_gone_is_told_and_passes_no_limit() -> None:
+    # two of a hundred frames never came, so there is no p99 any more
+    found = paired(document(p50=ms(10.0), p99=ms(20.0)), document(p50=ms(10.0)))
+    assert found.only_in_one == ("paced, 30 fps: p99",)
+    (line,) = violations(found, [parse_ratio("ratio<0.95")])
+    assert "p99" in line
+    assert "cannot be judged" in line
+    gained = paired(document(p50=ms(10.0)), document(p50=ms(10.0), p99=ms(20.0)))
+    assert gained.only_in_one == ("paced, 30 fps: p99",)
+    assert violations(gained, [parse_ratio("ratio<0.95")]) == []
+
+
+def test_a_scenario_that_is_gone_passes_no_limit() -> None:
+    fewer = msgspec.structs.replace(example(), scenarios=example().scenarios[:5])
+    (line,) = violations(paired(example(), fewer), [parse_ratio("ratio<0.95")])
+    assert "start" in line
+
+
+def test_what_was_nothing_and_is_something_is_told() -> None:
+    def dropped(frames: float) -> Figure:
+        return Figure(value=frames, unit="frames", better="lower", n=375)
+
+    found = paired(document(dropped=dropped(0)), document(dropped=dropped(50)))
+    assert found.rows == ()
+    assert "paced, 30 fps, dropped: 0 and 50 frames, which have no ratio" in found.warnings
+    assert paired(document(dropped=dropped(0)), document(dropped=dropped(0))).warnings == ()
+
+
 @pytest.mark.parametrize("text", ["p99>33ms", "ratio>0.9", "ratio<", "ratio<x"])
 def test_only_ratios_can_be_demanded_of_a_comparison(text: str) -> None:
     with pytest.raises(UsageError, match="ratio"):

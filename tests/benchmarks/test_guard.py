@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from bench_example import example
 
@@ -47,6 +48,18 @@ def test_what_cannot_be_judged_is_not_passed() -> None:
     (line,) = met("p99.9>1000ms")
     assert "cannot be judged" in line
     assert met("file.fps<1")
+
+
+def test_one_scenario_without_the_figure_is_not_covered_by_another_that_has_it() -> None:
+    document = example()
+    paced = document.scenarios[3]
+    # so many of its frames never came that it has no p99 at all
+    worse = msgspec.structs.replace(paced, precision="fp32", figures={"p50": paced.figures["p50"]})
+    both = msgspec.structs.replace(document, scenarios=(*document.scenarios, worse))
+    assert met("p99>35ms", document) == []
+    (line,) = met("p99>35ms", both)
+    assert "paced, fp32" in line
+    assert "cannot be judged" in line
 
 
 @pytest.mark.parametrize(
