@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cutline.tools.train.checkpoint import Checkpoint
+    from cutline.tools.train.data import FeedOptions
+    from cutline.tools.train.loop import LoopOptions
     from cutline.tools.train.networks import CutNet
 
 __all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
@@ -84,40 +86,60 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     """
     if importlib.util.find_spec("torch") is None:
         raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
-    from cutline.tools.train import checkpoint as checkpoints
+    from cutline.tools.train.checkpoint import load_checkpoint
     from cutline.tools.train.curves import draw_curve
-    from cutline.tools.train.data import Feed, FeedOptions
-    from cutline.tools.train.loop import LoopOptions, Trainer, standard_stages
+    from cutline.tools.train.data import Feed
+    from cutline.tools.train.loop import Trainer
     from cutline.tools.train.meter import Meter
     from cutline.tools.train.teacher import OnnxTeacher
 
     saved, resume = options.output / "checkpoint.pt", None
-    settle(
-        options.output,
-        {
-            "network": options.network,
-            "start": options.start,
-            "prune": options.prune,
-            "seed": options.seed,
-            "steps": options.steps,
-            "batch": options.batch,
-            "size": [options.width, options.height],
-        },
-    )
+    settle(options.output, _decided(options))
     if saved.exists():
-        resume = checkpoints.load_checkpoint(saved)
+        resume = load_checkpoint(saved)
         console.print(f"going on after step {resume.step}")
     network = _network(options, resume)
-    loop = LoopOptions(
+    trainer = Trainer(network, _loop(options, network), resume=resume)
+    teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
+    with ExitStack() as stack:
+        feed = Feed(_feed(options, network, trainer.step))
+        stack.callback(feed.close)
+        meter = stack.enter_context(Meter(console, trainer.step, options.steps))
+        trainer.run(feed, saved, teacher=teacher, progress=meter.update)
+    curves = options.output / "curves.png"
+    draw_curve(tuple(trainer.losses), curves)
+    return _export(options, trainer.checkpoint(), curves)
+
+
+def _decided(options: TrainOptions) -> dict[str, object]:
+    """What a run that goes on must have in common with the one that began."""
+    return {
+        "network": options.network,
+        "start": options.start,
+        "prune": options.prune,
+        "seed": options.seed,
+        "steps": options.steps,
+        "batch": options.batch,
+        "size": [options.width, options.height],
+    }
+
+
+def _loop(options: TrainOptions, network: CutNet) -> LoopOptions:
+    from cutline.tools.train.loop import LoopOptions, standard_stages
+
+    return LoopOptions(
         steps=options.steps,
         seed=options.seed,
         rate=options.rate or (_SCRATCH_RATE if network.norm else _FINE_TUNING_RATE),
         stages=standard_stages(options.width, options.height, options.batch),
         device=choose_device(options.device),
     )
-    trainer = Trainer(network, loop, resume=resume)
-    teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
-    feed_options = FeedOptions(
+
+
+def _feed(options: TrainOptions, network: CutNet, done: int) -> FeedOptions:
+    from cutline.tools.train.data import FeedOptions
+
+    return FeedOptions(
         products=options.products,
         scenes=options.scenes,
         decoys=network.shape.plate,
@@ -127,17 +149,9 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
         capacity=options.pool,
         first=max(1, options.pool // 5),
         makers=options.makers,
-        done=resume.step if resume else 0,
+        done=done,
         batch=options.batch,
     )
-    with ExitStack() as stack:
-        feed = Feed(feed_options)
-        stack.callback(feed.close)
-        meter = stack.enter_context(Meter(console, trainer.step, options.steps))
-        trainer.run(feed, saved, teacher=teacher, progress=meter.update)
-    curves = options.output / "curves.png"
-    draw_curve(tuple(trainer.losses), curves)
-    return _export(options, trainer.checkpoint(), curves)
 
 
 def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
