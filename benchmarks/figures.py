@@ -157,12 +157,12 @@ def throughput(ground: Ground, turns: Sequence[Turn], network_fps: Figure | None
 def paced(ground: Ground, turn: Turn, pace_fps: float) -> Scenario:
     """Frames at a camera's rate. Times count from when a frame was due; one that never came took for ever."""
     figures = _Figures()
-    composite, sink = latencies(turn.frames, "composed"), latencies(turn.frames, "released")
-    figures.quantiles(_divided(composite), PACED_QUANTILES)
-    figures.quantiles(_divided(sink), PACED_QUANTILES, "sink.")
+    of_streams = [latencies(turn, end, pace_fps) for end in ("composed", "released")]
+    for prefix, samples in zip(("", "sink."), of_streams, strict=True):
+        figures.quantiles(_divided(samples), PACED_QUANTILES, prefix)
+    composite, sink = map(_joined, of_streams)
     due = len(composite)
-    period_ms = 1000 / pace_fps
-    figures.plain("missed", float(np.mean(composite > period_ms)) if due else None, "ratio", due)
+    figures.plain("missed", float(np.mean(composite > 1000 / pace_fps)) if due else None, "ratio", due)
     figures.plain("dropped", float(np.isinf(sink).sum()) if due else None, "frames", due)
     figures.put("fps", _rate([turn]))
     _costs(figures, [turn], ground)
@@ -173,21 +173,27 @@ def paced(ground: Ground, turn: Turn, pace_fps: float) -> Scenario:
     )  # fmt: skip
 
 
-def latencies(streams: Sequence[Rows], end: str) -> NDArray[np.float64]:
-    """Milliseconds from when each frame was due to a stamp, in the order of frames; infinite for those that never came.
+def latencies(turn: Turn, end: str, pace_fps: float) -> list[NDArray[np.float64]]:
+    """Milliseconds from when each frame was due to a stamp; infinite for those that never came.
 
-    A frame that came has a row; those that were dropped before are the gaps between the rows' numbers.
+    A frame that came has a row. The schedule is absolute, so any row tells which numbers were due within the turn.
+
+    Returns:
+        For each stream its frames in order.
     """
+    period = 1e9 / pace_fps
     found = []
-    for rows in streams:
-        if len(rows) == 0:
-            continue
-        numbers = rows["index"] - rows["index"].min()
-        took = np.full(int(numbers.max()) + 1, math.inf)
-        came = rows[end] > 0
-        took[numbers[came]] = (rows[end][came] - rows["available"][came]) / 1e6
+    for rows in turn.frames:
+        first, count = 0, round((turn.ended - turn.began) / period)
+        if len(rows):
+            origin = int(rows["available"][0]) - int(rows["index"][0]) * period
+            first = min(math.ceil((turn.began - origin) / period), int(rows["index"].min()))
+            count = max(math.ceil((turn.ended - origin) / period) - 1, int(rows["index"].max())) - first + 1
+        took = np.full(count, math.inf)
+        came = rows[rows[end] > 0]
+        took[came["index"] - first] = (came[end] - came["available"]) / 1e6
         found.append(took)
-    return np.concatenate(found) if found else np.zeros(0)
+    return found
 
 
 def composites_per_s(turn: Turn) -> tuple[list[float], list[float]]:
@@ -285,8 +291,10 @@ def _lengths(turns: Sequence[Turn]) -> dict[str, Any]:
     }
 
 
-def _divided(samples: NDArray[Any]) -> list[NDArray[Any]]:
-    return [part for part in np.array_split(samples, PARTS) if len(part)]
+def _divided(streams: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """One long turn as several repeats: the same part of the time of all streams."""
+    parts = zip(*(np.array_split(samples, PARTS) for samples in streams), strict=True)
+    return [part for part in map(np.concatenate, parts) if len(part)]
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

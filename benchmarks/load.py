@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
 
 from numpy.typing import NDArray
 
@@ -20,16 +20,21 @@ from cutline.runtime.sinks import Sink, SinkOptions, StreamInfo, describe_sink, 
 
 __all__ = ["Load", "Turn"]
 
+LATE_S: Final = 1.0  # behind the end of a paced turn: what has not come by then never came
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one turn gave, its settling left out. Times in ns; rows are FrameStamps' fields (runtime/telemetry.py)."""
+    """What one turn gave, its settling left out. Times in ns; rows are FrameStamps' fields (runtime/telemetry.py).
+
+    The frames are those that came out meanwhile; of a paced stream, those that were due meanwhile, also when they came
+    out later: what is late at the end counts like anything else.
+    """
 
     began: int  # monotonic
     ended: int
     frames: tuple[NDArray[Any], ...]  # of each stream, in the order in which they came out
     settled: int  # frames that were left out
-    dropped: int  # while it was measured
     process_core: int  # of this process: all its threads
 
 
@@ -39,7 +44,6 @@ class _Mark:
 
     at: int
     count: int  # frames that came out
-    dropped: int
     process_core: int
 
 
@@ -147,31 +151,51 @@ class Load:
             if (frame := next(frames_of, None)) is None:
                 break
             sink.write(frame)
-        return _Marks(before, mark, self._mark(pipeline))
+        end = self._mark(pipeline)
+        if pipeline.options.pace is not None and frame is not None:
+            end = replace(end, at=self._await_late(number, frame.time.available_ns, end.at))
+        return _Marks(before, mark, end)
+
+    def _await_late(self, number: int, due_ns: int, end_ns: int) -> int:
+        """Carry on until the frames that were due before `end_ns` are out, for LATE_S at most.
+
+        Args:
+            due_ns: of the newest frame, which the pipeline has not written down yet.
+        Returns:
+            Until when the frames are known: `end_ns`, or sooner when the load is stopped.
+        """
+        until = time.monotonic() + LATE_S
+        while due_ns < end_ns and time.monotonic() < until:
+            if self._stopped.is_set() or (frame := next(self._iterators[number], None)) is None:
+                return due_ns
+            self._sinks[number].write(frame)
+            due_ns = frame.time.available_ns
+        return end_ns
 
     def _mark(self, pipeline: Pipeline) -> _Mark:
         """Called in the thread that takes the stream's frames."""
         return _Mark(
             time.monotonic_ns(),
             pipeline.telemetry.count,
-            pipeline.counts().dropped,
             time.process_time_ns(),
         )
 
     def _merge(self, marks: list[_Marks]) -> Turn:
-        begins, ends = [m.begin for m in marks], [m.end for m in marks]
-        rows = []
-        for pipeline, begin, end in zip(self._pipelines, begins, ends, strict=True):
-            found = pipeline.telemetry.frames(since=begin.count)
-            rows.append(found[: end.count - begin.count])
+        began, ended = max(m.begin.at for m in marks), min(m.end.at for m in marks)
         return Turn(
-            began=max(b.at for b in begins),
-            ended=min(e.at for e in ends),
-            frames=tuple(rows),
+            began=began,
+            ended=ended,
+            frames=tuple(_rows(p, m, began, ended) for p, m in zip(self._pipelines, marks, strict=True)),
             settled=sum(m.begin.count - m.entered for m in marks),
-            dropped=sum(e.dropped - b.dropped for b, e in zip(begins, ends, strict=True)),
-            process_core=max(e.process_core for e in ends) - min(b.process_core for b in begins),
+            process_core=max(m.end.process_core for m in marks) - min(m.begin.process_core for m in marks),
         )
+
+
+def _rows(pipeline: Pipeline, marks: _Marks, began: int, ended: int) -> NDArray[Any]:
+    if pipeline.options.pace is None:
+        return pipeline.telemetry.frames(since=marks.begin.count)[: marks.end.count - marks.begin.count]
+    rows = pipeline.telemetry.frames(since=marks.entered)
+    return rows[(rows["available"] >= began) & (rows["available"] < ended)]
 
 
 def _stream_info(pipeline: Pipeline) -> StreamInfo:

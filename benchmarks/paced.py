@@ -32,7 +32,7 @@ def run_paced(setting: Setting) -> list[Scenario]:
         load = Load(engine, [setting.stream("paced", n, pace=options.pace, output=o) for n, o in enumerate(outputs)])
         with closing(load), setting.stopping.hears(load), watch.turn():
             turn = load.turn(min(plan.paced_s, max(LEAST_S, setting.left_s)), plan.paced_settle_s)
-    if not any(len(rows) for rows in turn.frames):
+    if setting.stopping.stopped and not any(len(rows) for rows in turn.frames):
         return []
     ground = setting.ground(watch, streams=streams, output=options.output, warm_up_s=plan.paced_settle_s)
     return [figures.paced(ground, turn, options.pace)]

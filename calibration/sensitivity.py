@@ -35,10 +35,13 @@ class Recipe:
         keep: dict[str, Precision] = {**dict.fromkeys(floats, "fp16"), **(self.keep or {})}
         return typed_model(self.model, "int8", table=self.table, policy=self.policy, method=self.method, keep=keep)
 
-    def measure(self, trials: Trials, floats: tuple[str, ...]) -> MatteError:
-        """The error of that variant."""
-        name = f"{self.policy.name};{self.method};{sorted(floats)};{sorted((self.keep or {}).items())}"
-        return trials.measure(name, lambda: self.typed(floats).model)
+    def measure(self, trials: Trials, floats: tuple[str, ...], *, base: tuple[str, ...] | None = None) -> MatteError:
+        """How far that variant is from the original, or from the variant with the layers `base` in FP16."""
+        against = None if base is None else (self._name(base), lambda: self.typed(base).model)
+        return trials.measure(self._name(floats), lambda: self.typed(floats).model, base=against)
+
+    def _name(self, floats: tuple[str, ...]) -> str:
+        return f"{self.policy.name};{self.method};{sorted(floats)};{sorted((self.keep or {}).items())}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,16 @@ class LayerError:
 
 
 def rank_layers(recipe: Recipe, trials: Trials, *, progress: Progress | None = None) -> tuple[LayerError, ...]:
-    """Quantise each layer alone and order them, most harmful first."""
+    """Quantise each layer alone and order them, most harmful first.
+
+    Each is compared with the variant in which none is INT8: what 16 bits cost is no layer's fault, and would hide all
+    but the worst of them.
+    """
     layers = recipe.placement().int8
     found = []
     for number, layer in enumerate(layers):
         others = tuple(name for name in layers if name != layer)
         if progress is not None:
             progress(number, len(layers), f"sensitivity of {layer}")
-        found.append(LayerError(layer, recipe.measure(trials, others)))
+        found.append(LayerError(layer, recipe.measure(trials, others, base=layers)))
     return tuple(sorted(found, key=lambda e: (-e.error.mad, e.layer)))

@@ -18,6 +18,7 @@ from cutline.runtime.errors import BadInputError, InternalError, StorageError
 __all__ = ["MatteError", "Trials", "matte_error"]
 
 F32 = NDArray[np.float32]
+Make = Callable[[], onnx.ModelProto]
 
 
 class MatteError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,32 +75,30 @@ class Trials:
     def __init__(self, model: onnx.ModelProto, run: Runner, *, key: str = "", path: Path | None = None) -> None:
         self._model, self._run, self._path = model, run, path
         self._state = _State(key=key, errors={})
-        self._reference: list[F32] | None = None
-        self.measured = 0  # networks really run, the original not counted
+        self._references: dict[str, list[F32]] = {}
+        self.measured = 0  # variants really run
         if path is not None and path.exists():
             found = _load(path)
             if found.key == key:
                 self._state = found
 
-    @property
-    def reference(self) -> list[F32]:
-        """The original's results; computed when first needed."""
-        if self._reference is None:
-            self._reference = self._run(self._model)
-        return self._reference
-
-    def measure(self, name: str, make: Callable[[], onnx.ModelProto]) -> MatteError:
+    def measure(self, name: str, make: Make, *, base: tuple[str, Make] | None = None) -> MatteError:
         """The error of one variant, from memory if it was measured before.
 
         Args:
             name: tells variants apart under one key.
             make: builds the variant; called only when it must be run.
+            base: name and maker of what it is compared with; None for the original.
         Raises:
             StorageError: the state file cannot be written.
         """
-        digest = hashlib.sha256(name.encode()).hexdigest()[:24]
+        against, make_base = base or ("", lambda: self._model)
+        digest = hashlib.sha256((f"{name};against {against}" if base else name).encode()).hexdigest()[:24]
         if digest not in self._state.errors:
-            self._state.errors[digest] = matte_error(self._run(make()), self.reference)
+            results = self._run(make())
+            if against not in self._references:
+                self._references[against] = self._run(make_base())
+            self._state.errors[digest] = matte_error(results, self._references[against])
             self.measured += 1
             self._save()
         return self._state.errors[digest]

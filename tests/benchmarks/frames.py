@@ -47,11 +47,12 @@ def paced_rows(
     return telemetry.frames()
 
 
-def turn_of(*streams: np.ndarray[Any, Any], process_core: int = 0) -> Turn:
+def turn_of(*streams: np.ndarray[Any, Any], **changes: int) -> Turn:
     """A turn over all frames of these streams."""
     began = min(int(rows["available"].min()) for rows in streams)
     ended = max(int(rows["released"].max()) for rows in streams)
-    return Turn(began=began, ended=ended, frames=streams, settled=0, dropped=0, process_core=process_core)
+    plain = {"began": began, "ended": ended, "settled": 0, "process_core": 0}
+    return Turn(frames=streams, **(plain | changes))
 
 
 def without(rows: np.ndarray[Any, Any], *numbers: int) -> np.ndarray[Any, Any]:

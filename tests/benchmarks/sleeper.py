@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,12 +42,12 @@ class SleepingPath:
 
     def __init__(self, clock: Clock, parts: Mapping[str, float], fails_at: float) -> None:
         self._clock, self._parts, self._fails_at = clock, parts, fails_at
-        self._started = 0
+        self._started = self._waited = 0
 
     def bind(self, pool: object) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
         return ()
 
-    def start(self, slot: Slot, time: object, *, first: bool) -> None:  # noqa: ARG002
+    def start(self, slot: Slot, stamp: object, *, first: bool) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["pre"])
         self._started += 1
         if self._started == self._fails_at:
@@ -54,8 +55,11 @@ class SleepingPath:
 
     def wait(self, slot: Slot) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["network"])
+        self._waited += 1
+        if self._waited == self._parts.get("stalls_at"):
+            time.sleep(self._parts["stall_s"])
 
-    def finish(self, slot: Slot, time: object, *, first: bool) -> None:  # noqa: ARG002
+    def finish(self, slot: Slot, stamp: object, *, first: bool) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["post"])
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from frames import MS, PARTS, ground, paced_rows, turn_of, without
 
 from cutline.benchmarks import figures
+from cutline.benchmarks.load import Turn
 from cutline.benchmarks.network import Inference, Rate
 from cutline.benchmarks.schema import STAGES
 from cutline.benchmarks.stages import bytes_moved, trace
@@ -33,7 +34,7 @@ def test_the_parts_of_a_paced_run_add_up_to_the_whole() -> None:
     stall = {n: float(ms) for n, ms in enumerate(rng.exponential(8.0, 500))}
     found = figures.paced(ground(), turn_of(paced_rows(500, 40.0, PARTS, stall=stall)), 25.0)
     parts = {stage.name: stage.mean_ms for stage in found.stages}
-    whole = figures.latencies([paced_rows(500, 40.0, PARTS, stall=stall)], "released").mean()
+    whole = figures.latencies(turn_of(paced_rows(500, 40.0, PARTS, stall=stall)), "released", 25.0)[0].mean()
     assert set(parts) == set(STAGES)
     assert sum(ms for name, ms in parts.items() if name != "decode") == pytest.approx(whole, rel=0.02)
     assert sum(stage.share or 0.0 for stage in found.stages) == pytest.approx(1.0, abs=0.001)
@@ -49,9 +50,10 @@ def test_frames_behind_a_stall_count_from_when_they_were_due() -> None:
     late = [COMPOSED + 500 - (40 - busy) * k for k in range(1, 30) if 500 - (40 - busy) * k > 0]
     assert len(late) > 20
     assert found.figures["p99"].value == pytest.approx(sorted([COMPOSED + 500, *late])[-11], abs=1.5)
-    served = figures.latencies([rows], "composed") - figures.latencies([rows], "taken")
+    (composed,), (taken,) = (figures.latencies(turn_of(rows), stamp, 25.0) for stamp in ("composed", "taken"))
+    served = composed - taken
     assert np.quantile(served, 0.99) == pytest.approx(COMPOSED - PARTS["copy"])  # what a closed loop would have told
-    slow = np.sum(figures.latencies([rows], "composed") > 40.0)
+    slow = np.sum(composed > 40.0)
     assert found.figures["missed"].value == pytest.approx(slow / 1000)
 
 
@@ -63,6 +65,30 @@ def test_a_dropped_frame_is_late_for_ever_and_no_percentile_hides_it() -> None:
     assert "p99" not in found.figures
     assert "p99 has no value: 20 of 1000 frames never came" in found.warnings
     assert found.figures["p90"].value == pytest.approx(COMPOSED)
+
+
+def test_frames_that_were_due_before_the_end_and_are_not_there_never_came() -> None:
+    whole = paced_rows(400, 40.0, PARTS)
+    ended = int(whole["available"][-1]) + 1
+    found = figures.paced(ground(), turn_of(whole[:380], ended=ended), 25.0)  # the last 0.8 s gave nothing
+    assert found.figures["missed"].n == 400
+    assert found.figures["dropped"].value == 20
+    assert "p99" not in found.figures
+
+
+def test_a_camera_of_which_nothing_came_has_missed_everything() -> None:
+    nothing = paced_rows(10, 40.0, PARTS)[:0]
+    found = figures.paced(ground(), Turn(began=0, ended=4000 * MS, frames=(nothing,), settled=0, process_core=0), 25.0)
+    assert found.figures["missed"].value == 1
+    assert found.figures["dropped"].value == 100
+    assert "p50 has no value: 100 of 100 frames never came" in found.warnings
+
+
+def test_repeats_of_several_cameras_are_parts_of_the_time_and_not_cameras() -> None:
+    slow = {n: 15.0 for n in range(200, 500)}
+    rows = [paced_rows(500, 40.0, PARTS, stall=stall) for stall in ({}, slow)]
+    repeats = figures.paced(ground(streams=2), turn_of(*rows), 25.0).figures["p90"].repeats
+    assert repeats == pytest.approx([COMPOSED] * 2 + [COMPOSED + 15] * 3)
 
 
 def test_a_composite_that_no_sink_took_counts_for_the_composite_alone() -> None:

@@ -76,6 +76,16 @@ def test_frames_that_rested_in_queues_are_not_counted(tiny: Path) -> None:
     assert (np.diff(rows["index"]) == 1).all()
 
 
+def test_a_camera_that_stalls_when_its_turn_ends_has_the_stall_in_its_frames(tiny: Path) -> None:
+    stalling = engine(Clock(), pre=0, network=0, post=0, stalls_at=4, stall_s=0.6)
+    with closing(Load(stalling, [stream(tiny, pace=50.0)])) as load:
+        turn = load.turn(0.3, 0.0)
+    (rows,) = turn.frames
+    assert (rows["composed"] - rows["available"]).max() >= 0.55e9
+    assert (rows["available"] >= turn.began).all()
+    assert (rows["available"] < turn.ended).all()
+
+
 def test_several_streams_run_at_once_and_each_is_told_apart(tiny: Path) -> None:
     streams = [stream(tiny, n) for n in range(3)]
     with closing(Load(engine(Clock(), pre=0, network=0, post=0), streams)) as load:
