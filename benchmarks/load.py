@@ -87,6 +87,7 @@ class Load:
                 self._sinks.append(sink)
             self._undo = undo.pop_all()
         self._iterators = [iter(pipeline) for pipeline in self._pipelines]
+        self._newest = [0] * len(self._pipelines)  # when the newest frame of each stream was available, ns
 
     @property
     def format(self) -> FrameFormat:
@@ -136,40 +137,41 @@ class Load:
 
     def _run(self, number: int, seconds: float, settle_s: float, frames: int | None) -> _Marks:
         """Carry one stream's frames; the marks at both ends of what counts."""
-        frames_of, sink, pipeline = self._iterators[number], self._sinks[number], self._pipelines[number]
-        before, resumed = pipeline.telemetry.count, time.monotonic_ns()
+        pipeline = self._pipelines[number]
+        entered, resumed = pipeline.telemetry.count, time.monotonic_ns()
         settled = time.monotonic() + settle_s
-        while not self._stopped.is_set() and (frame := next(frames_of, None)) is not None:
-            sink.write(frame)
-            rested = not self._closed_loop and frame.time.available_ns < resumed
+        while self._carry(number):
+            rested = not self._closed_loop and self._newest[number] < resumed
             if time.monotonic() >= settled and not rested:
                 break
-        mark = self._mark(pipeline)
-        enough = math.inf if frames is None else mark.count + frames
+        begin = self._mark(pipeline)
+        enough = math.inf if frames is None else begin.count + frames
         until = time.monotonic() + seconds
-        while not self._stopped.is_set() and time.monotonic() < until and pipeline.telemetry.count < enough:
-            if (frame := next(frames_of, None)) is None:
-                break
-            sink.write(frame)
+        while time.monotonic() < until and pipeline.telemetry.count < enough and self._carry(number):
+            pass
         end = self._mark(pipeline)
-        if pipeline.options.pace is not None and frame is not None:
-            end = replace(end, at=self._await_late(number, frame.time.available_ns, end.at))
-        return _Marks(before, mark, end)
+        if pipeline.options.pace is not None:
+            end = replace(end, at=self._await_late(number, end.at))
+        return _Marks(entered, begin, end)
 
-    def _await_late(self, number: int, due_ns: int, end_ns: int) -> int:
-        """Carry on until the frames that were due before `end_ns` are out, for LATE_S at most.
+    def _carry(self, number: int) -> bool:
+        """Take one frame to its sink; False when there are no more, or none are wanted."""
+        if self._stopped.is_set() or (frame := next(self._iterators[number], None)) is None:
+            return False
+        self._sinks[number].write(frame)
+        self._newest[number] = frame.time.available_ns
+        return True
 
-        Args:
-            due_ns: of the newest frame, which the pipeline has not written down yet.
+    def _await_late(self, number: int, end_ns: int) -> int:
+        """Carry on until a frame comes that was due after `end_ns`, for LATE_S at most.
+
         Returns:
             Until when the frames are known: `end_ns`, or sooner when the load is stopped.
         """
         until = time.monotonic() + LATE_S
-        while due_ns < end_ns and time.monotonic() < until:
-            if self._stopped.is_set() or (frame := next(self._iterators[number], None)) is None:
-                return due_ns
-            self._sinks[number].write(frame)
-            due_ns = frame.time.available_ns
+        while self._newest[number] < end_ns and time.monotonic() < until:
+            if not self._carry(number):
+                return self._newest[number]
         return end_ns
 
     def _mark(self, pipeline: Pipeline) -> _Mark:

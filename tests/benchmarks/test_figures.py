@@ -85,7 +85,7 @@ def test_a_camera_of_which_nothing_came_has_missed_everything() -> None:
 
 
 def test_repeats_of_several_cameras_are_parts_of_the_time_and_not_cameras() -> None:
-    slow = {n: 15.0 for n in range(200, 500)}
+    slow = dict.fromkeys(range(200, 500), 15.0)
     rows = [paced_rows(500, 40.0, PARTS, stall=stall) for stall in ({}, slow)]
     repeats = figures.paced(ground(streams=2), turn_of(*rows), 25.0).figures["p90"].repeats
     assert repeats == pytest.approx([COMPOSED] * 2 + [COMPOSED + 15] * 3)
