@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar, final
 
 from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
 from cutline.runtime.cuda.faults import STICKY, cuda_error
-from cutline.runtime.errors import CutlineError, DeviceError
+from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError
 
 __all__ = ["CudaPython"]
 
@@ -34,12 +35,11 @@ class CudaPython:
             DeviceError: no cuda-bindings, no driver, one that is too old, or no such device.
         """
         self._cu = _bindings()
-        self._local = threading.local()
         self._owned: dict[tuple[str, int], Memory | Pinned | Stream | Event | Module | Graph] = {}
         self._lock = threading.Lock()
         self._capturing: set[int] = set()
-        self._lost = False
-        self._context: Any = None
+        self._lost = ""  # the error's name
+        self._context: Any = None  # none before it is opened and after close()
         self.name = f"cuda-bindings {importlib.metadata.version('cuda-bindings')}"
         self._call("starting the NVIDIA driver", self._cu.cuInit, 0)
         self._handle = self._call(f"opening cuda:{ordinal}", self._cu.cuDeviceGet, ordinal)
@@ -50,9 +50,9 @@ class CudaPython:
         self._priorities = {False: int(low), True: int(high)}
 
     def attach(self) -> None:
-        if not getattr(self._local, "attached", False):
+        # every time: what was current may have changed, with another device's driver in the same thread
+        if self._context is not None and not self._lost:
             self._call("making the context current", self._cu.cuCtxSetCurrent, self._context)
-            self._local.attached = True
 
     def alloc(self, nbytes: int) -> Memory:
         address = self._call(f"taking {nbytes} bytes of device memory", self._cu.cuMemAlloc, nbytes)
@@ -165,7 +165,8 @@ class CudaPython:
 
     def close(self) -> None:
         while self._owned:
-            self.release(next(reversed(self._owned.values())))
+            with suppress(DeviceLostError):  # found now: then all of it is gone
+                self.release(next(reversed(self._owned.values())))
         context, self._context = self._context, None
         if context is not None and not self._lost:
             self._call("closing the device", self._cu.cuDevicePrimaryCtxRelease, self._handle)
@@ -185,16 +186,22 @@ class CudaPython:
 
     def _call(self, doing: str, function: Any, *given: Any) -> Any:
         """Call the driver; give what it returns beside its status."""
+        if self._lost:
+            raise self._error(self._lost, "the device was lost before", doing)
         status, *found = function(*given)
         if status.value:
             raise self._failed(status, doing)
         return found[0] if len(found) == 1 else found
 
     def _failed(self, status: Any, doing: str) -> DeviceError:
-        self._lost = self._lost or status.name in STICKY
+        if status.name in STICKY and self._context is not None:
+            self._lost = status.name
         explained = self._cu.cuGetErrorString(status)[1] or b"no explanation"
-        device = getattr(self, "device", None)
-        return cuda_error(status.name, explained.decode(), doing, **({"device": str(device)} if device else {}))
+        return self._error(status.name, explained.decode(), doing)
+
+    def _error(self, name: str, explained: str, doing: str) -> DeviceError:
+        facts = {"device": str(self.device)} if hasattr(self, "device") else {}
+        return cuda_error(name, explained, doing, opening=self._context is None, **facts)
 
     def _describe(self, ordinal: int) -> Device:
         cu, doing = self._cu, f"looking at cuda:{ordinal}"

@@ -21,7 +21,6 @@ STICKY: Final = frozenset(
         "CONTAINED",
         "CONTEXT_IS_DESTROYED",
         "DEINITIALIZED",
-        "DEVICE_UNAVAILABLE",
         "ECC_UNCORRECTABLE",
         "EXTERNAL_DEVICE",
         "HARDWARE_STACK_ERROR",
@@ -81,15 +80,16 @@ def remedy_for(name: str) -> str:
     return _REMEDIES.get(name.removeprefix("CUDA_ERROR_"), _REPORT)
 
 
-def cuda_error(name: str, explanation: str, doing: str, **facts: object) -> DeviceError:
+def cuda_error(name: str, explanation: str, doing: str, *, opening: bool = False, **facts: object) -> DeviceError:
     """Make the error for one failed driver call.
 
     Args:
         name: of the CUresult, such as CUDA_ERROR_OUT_OF_MEMORY.
         explanation: the driver's own words.
         doing: what we were at, as in "launching post_full".
+        opening: there is no context yet, so nothing can be lost.
     """
-    kind = DeviceLostError if name in STICKY else DeviceError
+    kind = DeviceLostError if name in STICKY and not opening else DeviceError
     return kind(f"{name} while {doing}: {explanation}", remedy=remedy_for(name), **facts)
 
 
@@ -98,7 +98,7 @@ _CODE = re.compile(r"Error Code (\d+): ([A-Za-z ]+?)(?: \(|:|$)")
 _STICKY_WORDS: Final = (
     "illegal memory access", "unspecified launch failure", "misaligned address", "illegal instruction",
     "device-side assert", "launch timed out", "uncorrectable", "hardware stack", "context is destroyed",
-    "invalid program counter", "invalid address space",
+    "invalid program counter", "shared address space", "not completely freed",
 )  # fmt: skip
 
 

@@ -130,8 +130,47 @@ def test_after_a_sticky_error_nothing_is_asked_of_the_driver(recorder: Recorder)
     with pytest.raises(DeviceLostError):
         driver.synchronise(driver.event())
     before = list(recorder.called)
+    driver.attach()
+    with pytest.raises(DeviceLostError, match="CUDA_ERROR_LAUNCH_FAILED while taking 64 bytes"):
+        driver.alloc(64)
     driver.close()
     assert recorder.called == before
+
+
+def test_a_device_that_is_found_lost_while_closing_is_closed_all_the_same(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    driver.alloc(64), driver.stream()
+    recorder.fails["cuStreamDestroy"] = bindings.CUresult.CUDA_ERROR_ILLEGAL_ADDRESS
+    driver.close()
+    driver.close()
+    assert recorder.called.count("cuStreamDestroy") == 1
+    assert "cuMemFree" not in recorder.called  # it went with the context
+
+
+def test_a_device_that_does_not_open_is_not_lost(recorder: Recorder) -> None:
+    """`auto` then takes the CPU, and no supervisor tries again and again."""
+    recorder.fails["cuInit"] = bindings.CUresult.CUDA_ERROR_UNKNOWN
+    with pytest.raises(DeviceError, match="CUDA_ERROR_UNKNOWN while starting the NVIDIA driver") as caught:
+        CudaPython(0)
+    assert not isinstance(caught.value, DeviceLostError)
+
+
+def test_a_thread_that_turned_to_another_device_comes_back(recorder: Recorder) -> None:
+    first, second = CudaPython(0), CudaPython(1)
+    contexts = []
+    for driver in (first, second, first):
+        driver.attach()
+        contexts.append(recorder.given["cuCtxSetCurrent"])
+    assert contexts[0] == contexts[2] != contexts[1]
+
+
+def test_a_closed_device_leaves_the_context_of_others_current(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    driver.close()
+    recorder.called.clear()
+    driver.attach()
+    driver.close()
+    assert recorder.called == []
 
 
 @pytest.mark.usefixtures("recorder")

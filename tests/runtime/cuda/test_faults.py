@@ -19,6 +19,12 @@ def test_sticky_errors_lose_the_device() -> None:
         assert isinstance(faults.cuda_error(name, "", "waiting"), DeviceLostError)
 
 
+def test_a_gpu_that_another_program_holds_is_not_lost() -> None:
+    error = faults.cuda_error("CUDA_ERROR_DEVICE_UNAVAILABLE", "busy", "opening cuda:0")
+    assert type(error) is DeviceError
+    assert error.remedy.startswith("End the other program")
+
+
 def test_every_name_of_ours_is_one_of_cudas_and_every_error_of_cudas_has_a_remedy() -> None:
     driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
     names = {status.name for status in driver.CUresult} - {"CUDA_SUCCESS"}
@@ -29,6 +35,20 @@ def test_every_name_of_ours_is_one_of_cudas_and_every_error_of_cudas_has_a_remed
     assert all(faults.remedy_for(name).endswith(".") for name in names)
 
 
+# cudaGetErrorString of CUDA 13, of the errors after which cuda.h says that the process must end
+STICKY_WORDS = (
+    "an illegal memory access was encountered",
+    "the launch timed out and was terminated",
+    "device-side assert triggered",
+    "hardware stack error",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "unspecified launch failure",
+    "uncorrectable ECC error encountered",
+    "uncorrectable NVLink error detected during the execution",
+)
 TENSORRT = "[runner.cpp::execute::1] Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
 
 
@@ -36,6 +56,12 @@ def test_a_tensorrt_error_is_named_and_a_lost_device_seen_in_it() -> None:
     error = faults.tensorrt_error([TENSORRT], "running the network", remedy="Report this.")
     assert isinstance(error, DeviceLostError)
     assert "TensorRT error 1, Cuda Runtime, while running the network" in str(error)
+
+
+def test_the_driver_s_words_for_every_sticky_error_are_known_where_tensorrt_quotes_them() -> None:
+    for words in STICKY_WORDS:
+        error = faults.tensorrt_error([f"Error Code 1: Cuda Runtime ({words})"], "running", remedy="Report this.")
+        assert isinstance(error, DeviceLostError), words
 
 
 def test_a_tensorrt_error_that_is_no_fault_of_the_device_loses_nothing() -> None:
