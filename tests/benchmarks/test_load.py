@@ -81,9 +81,8 @@ def test_a_camera_that_stalls_when_its_turn_ends_has_the_stall_in_its_frames(tin
     with closing(Load(stalling, [stream(tiny, pace=50.0)])) as load:
         turn = load.turn(0.3, 0.0)
     (rows,) = turn.frames
-    stalled = rows[rows["index"] == 3]
-    assert len(stalled) == 1
-    assert stalled["composed"] - stalled["available"] >= 0.55e9
+    assert (rows["composed"] - rows["available"]).max() >= 0.55e9
+    assert turn.ended - rows["available"].max() < 0.3e9  # what was due at the end was waited for
     assert (rows["available"] >= turn.began).all()
     assert (rows["available"] < turn.ended).all()
 
