@@ -71,7 +71,7 @@ def fit_int8(
     recipe = Recipe(model=subject.model, table=footage.table, policy=POLICIES[POLICY[ground]])
     frames = footage.search if ground == "cpu" else footage.search[::2]  # ONNX Runtime takes several times as long
     key = cache.key(
-        "search",
+        "search against 16 bits",
         model_digest(subject.model),
         footage.table.key,
         *HeldOut(sequences=frames, source="").digest_parts(),
