@@ -1,13 +1,15 @@
 """The driver inside a program that lives on PyCUDA (extra `pycuda`): that program's context, streams and arrays.
 
 PyCUDA has no stream capture, so every frame's work is queued call by call. Not run anywhere yet: PyCUDA does not import
-without a driver. It is kept to calls that its documentation describes (PyCUDA 2024.1 and later).
+without a driver. It is kept to calls that its documentation describes (PyCUDA 2024.1 and later), and a test holds it to
+what PyCUDA demands of threads. The context stays current in every thread that calls attach().
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar, final
 
@@ -46,18 +48,17 @@ class PyCuda:
         if self._context is None:
             remedy = "Make one (import pycuda.autoinit) or push yours in this thread before calling Cutline."
             raise DeviceError("no PyCUDA context is current", remedy=remedy)
+        self._library, self._handle = _libcuda(), ctypes.c_void_p()
+        self._library.cuCtxGetCurrent(ctypes.byref(self._handle))
         self.name = f"PyCUDA {pycuda.VERSION_TEXT}"
         self.device = self._describe()
-        self._local = threading.local()
-        self._local.attached = True
         self._owned: dict[int, Any] = {}  # handle or address -> PyCUDA's object
         self._names: dict[int, Any] = {}  # kernel handle -> function
         self._lost = False
 
     def attach(self) -> None:
-        if not getattr(self._local, "attached", False):
-            self._call("making the context current", self._context.push)
-            self._local.attached = True
+        # not with PyCUDA's push(): where a thread ends that did not pop it, PyCUDA aborts the process
+        self._library.cuCtxSetCurrent(self._handle)
 
     def stream_of(self, stream: Any) -> Stream:
         """Use a pycuda.driver.Stream of the program; it stays the program's."""
@@ -65,41 +66,40 @@ class PyCuda:
         return Stream(int(stream.handle))
 
     def alloc(self, nbytes: int) -> Memory:
-        taken = self._call(f"taking {nbytes} bytes of device memory", self._cuda.mem_alloc, nbytes)
+        taken = self._make(f"taking {nbytes} bytes of device memory", self._cuda.mem_alloc, nbytes)
         return self._keep(Memory(int(taken), nbytes), taken)
 
     def pin(self, address: int, nbytes: int) -> Pinned:
         cuda, doing = self._cuda, f"page-locking {nbytes} bytes of host memory"
         view = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
         flags = cuda.mem_host_register_flags.PORTABLE | cuda.mem_host_register_flags.DEVICEMAP
-        registered = self._call(doing, cuda.register_host_memory, view, flags)
+        registered = self._make(doing, cuda.register_host_memory, view, flags)
         mapped = int(self._call(doing, registered.base.get_device_pointer))
         return self._keep(Pinned(address, nbytes, mapped), registered)
 
     def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
-        kept = self._owned.pop(resource[0], None)
-        if kept is None:
+        if resource[0] not in self._owned:
             raise ValueError(f"{resource} is not ours, or was released before")
-        if self._lost:
-            return
-        if isinstance(resource, Memory):
-            self._call("releasing memory", kept.free)
-        elif isinstance(resource, Pinned):
-            self._call("releasing pinned memory", kept.base.unregister)
-        # streams, events and modules go with PyCUDA's object
+        with self._on_stack():
+            kept = self._owned.pop(resource[0])
+            if isinstance(resource, Memory) and not self._lost:
+                self._call("releasing memory", kept.free)
+            elif isinstance(resource, Pinned) and not self._lost:
+                self._call("releasing pinned memory", kept.base.unregister)
+            del kept  # streams, events and modules go with PyCUDA's object
 
     def free_bytes(self) -> int:
         return int(self._call("asking for free memory", self._cuda.mem_get_info)[0])
 
     def stream(self, *, urgent: bool = False) -> Stream:
         del urgent  # PyCUDA's streams have no priority
-        made = self._call("making a stream", self._cuda.Stream, 1)  # CU_STREAM_NON_BLOCKING
+        made = self._make("making a stream", self._cuda.Stream, 1)  # CU_STREAM_NON_BLOCKING
         return self._keep(Stream(int(made.handle)), made)
 
     def event(self, *, timing: bool = False) -> Event:
         flags = self._cuda.event_flags
         wanted = flags.BLOCKING_SYNC if timing else flags.BLOCKING_SYNC | flags.DISABLE_TIMING
-        made = self._call("making an event", self._cuda.Event, wanted)
+        made = self._make("making an event", self._cuda.Event, wanted)
         return self._keep(Event(id(made)), made)
 
     def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
@@ -122,7 +122,7 @@ class PyCuda:
         return float(self._call("reading a time", self._owned[first.handle].time_till, self._owned[last.handle]))
 
     def load(self, image: bytes) -> Module:
-        made = self._call("loading the kernels", self._cuda.module_from_buffer, image)
+        made = self._make("loading the kernels", self._cuda.module_from_buffer, image)
         return self._keep(Module(id(made)), made)
 
     def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
@@ -154,10 +154,9 @@ class PyCuda:
         raise DeviceError(f"{self.no_graphs}", remedy="Use the extra `cuda`.", graph=graph.handle, stream=stream.handle)
 
     def close(self) -> None:
-        while self._owned:
-            _, kept = self._owned.popitem()
-            if hasattr(kept, "free") and not self._lost:
-                kept.free()
+        with self._on_stack():
+            self._owned.clear()
+            self._names.clear()
 
     def __enter__(self) -> PyCuda:
         return self
@@ -174,13 +173,30 @@ class PyCuda:
     def _stream(self, stream: Stream) -> Any:
         return self._owned.get(stream.handle) or self._names[stream.handle]
 
+    @contextmanager
+    def _on_stack(self) -> Iterator[None]:
+        """PyCUDA makes only where its own stack of the thread has a context; what it frees elsewhere, it leaks."""
+        current = self._cuda.Context.get_current()
+        if current is not None and current == self._context:
+            yield
+            return
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._cuda.Context.pop()
+
+    def _make(self, doing: str, function: Any, *given: Any) -> Any:
+        with self._on_stack():
+            return self._call(doing, function, *given)
+
     def _call(self, doing: str, function: Any, *given: Any) -> Any:
         try:
             return function(*given)
         except self._cuda.Error as error:
-            # PyCUDA: "cuMemAlloc failed: out of memory", without the CUresult's own name
+            # "cuMemAlloc failed: out of memory": the driver's explanation, and not the name of its error
             words = str(error).partition("failed: ")[2] or str(error)
-            name = "CUDA_ERROR_" + words.split(" - ")[0].strip().upper().replace(" ", "_")
+            name = _names_by_words(self._library).get(words.split(" - ")[0], f"PyCUDA's {type(error).__name__}")
             self._lost = self._lost or name in STICKY
             raise cuda_error(name, words, doing) from error
 
@@ -197,3 +213,20 @@ class PyCuda:
             total_bytes=int(device.total_memory()),
             driver_version=(version // 1000, version % 1000 // 10),
         )
+
+
+def _libcuda() -> Any:
+    """The driver's own library, which PyCUDA has loaded."""
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def _names_by_words(library: Any) -> dict[str, str]:
+    """The name of every CUresult, by the driver's explanation of it."""
+    found = {}
+    for code in range(1, 1000):
+        name, words = ctypes.c_char_p(), ctypes.c_char_p()
+        library.cuGetErrorName(code, ctypes.byref(name))
+        library.cuGetErrorString(code, ctypes.byref(words))
+        if name.value and words.value:
+            found[words.value.decode()] = name.value.decode()
+    return found
