@@ -81,8 +81,8 @@ def test_a_camera_that_stalls_when_its_turn_ends_has_the_stall_in_its_frames(tin
     with closing(Load(stalling, [stream(tiny, pace=50.0)])) as load:
         turn = load.turn(0.3, 0.0)
     (rows,) = turn.frames
-    assert (rows["composed"] - rows["available"]).max() >= 0.55e9
-    assert turn.ended - rows["available"].max() < 0.3e9  # what was due at the end was waited for
+    late = rows["composed"] - rows["available"] > 0.4e9
+    assert late.sum() >= 3  # all that were in the network, though they came out behind the turn's end
     assert (rows["available"] >= turn.began).all()
     assert (rows["available"] < turn.ended).all()
 
