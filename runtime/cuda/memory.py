@@ -48,17 +48,20 @@ class Arena:
         offsets, used = {}, 0
         for name, nbytes in parts.items():
             offsets[name], used = used, used + _round_up(nbytes)
-        free = driver.free_bytes()
-        if used > free:
+        try:  # to ask what is free would not do: where host and device share memory, more can be had
+            memory = driver.alloc(max(used, ALIGNMENT))
+        except DeviceError as error:
+            if "OUT_OF_MEMORY" not in error.what:
+                raise
             largest = max(parts, key=lambda name: parts[name])
             raise DeviceError(
                 f"{driver.device} has too little free memory for this stream",
                 remedy=lower,
                 needed_mib=-(-used // MIB),
-                free_mib=free // MIB,
+                free_mib=driver.free_bytes() // MIB,
                 largest=f"{largest}, {-(-parts[largest] // MIB)} MiB",
-            )
-        self._driver, self._memory = driver, driver.alloc(max(used, ALIGNMENT))
+            ) from error
+        self._driver, self._memory = driver, memory
         self._offsets, self._sizes = offsets, dict(parts)
         self._open = True
 
