@@ -8,7 +8,7 @@ from typing import Final
 
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.cuda.driver import Device
-from cutline.runtime.errors import BundleError, DeviceError
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.kernels.cuda_sources import sources_digest
 from cutline.runtime.manifest import Cubin
 
@@ -21,13 +21,13 @@ def kernel_image(bundle: Bundle, device: Device) -> bytes:
     """The cubin for a device.
 
     Raises:
-        BundleError: the bundle carries no kernels, or those of another version of Cutline.
-        DeviceError: none of them run on this GPU, or its driver is older than the compiler that made them.
+        DeviceError: the bundle carries no kernels, or those of another version of Cutline, or none that run on this
+            GPU, or its driver is older than the compiler that made them.
     """
     cubins = bundle.manifest.cubins
     if not cubins:
         remedy = f"Rebuild it: `cutline build {bundle.path.name} --target openvino,cuda:{device.sm} -o NEW.cutline`."
-        raise BundleError(f"{bundle.path}: the bundle has no CUDA target", remedy=remedy)
+        raise DeviceError("the bundle has no CUDA target", remedy=remedy, bundle=str(bundle.path))
     cubin = pick(cubins, device.sm)
     if cubin is None:
         remedy = f"Rebuild the bundle with `--target cuda:{device.sm}`."
@@ -37,7 +37,9 @@ def kernel_image(bundle: Bundle, device: Device) -> bytes:
         )
     if cubin.source != sources_digest():
         remedy = f"Rebuild the bundle with this version and `--target cuda:{device.sm}`."
-        raise BundleError(f"{bundle.path}: the kernels are those of another version of Cutline", remedy=remedy)
+        raise DeviceError(
+            "the bundle's kernels are those of another version of Cutline", remedy=remedy, bundle=str(bundle.path)
+        )
     if cubin.toolkit[0] > device.driver_version[0]:
         remedy = "Update the driver, or rebuild the bundle with the NVRTC of an older CUDA (see engine/DESIGN.md)."
         raise DeviceError(

@@ -45,7 +45,8 @@ class RuntimeCache:
 
     def save(self) -> None:
         """Write what is new, beside the file, then rename."""
-        data = bytes(self.handle.serialize())
+        found = self.handle.serialize()
+        data = bytes(found) if found is not None else b""
         if not data or data == self._saved:
             return
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.part")

@@ -211,7 +211,7 @@ class TensorRtNetwork:
 
     def close(self) -> None:
         """Let go of the engine. Works twice."""
-        self._config = self._engine = None
+        self._cache = self._config = self._engine = None
 
     def _demand_valid(self, plan: bytes, device: Device) -> None:
         """Ask the library what it thinks of the engine's header, where it can be asked."""

@@ -147,6 +147,13 @@ def test_a_cache_that_others_could_have_written_is_not_read(harm: str, tmp_path:
     assert library.runtime.engines[0].config.cache.loaded is None
 
 
+def test_a_library_that_gives_no_cache_is_no_error(tmp_path: Path) -> None:
+    handle: Any = type("Cache", (), {"serialize": lambda _: None})()
+    cache = rtx_cache.RuntimeCache(handle, b"plan", "tensorrt_rtx 1.7", CARD)
+    cache.save()
+    assert list(tmp_path.rglob("*.cache")) == []
+
+
 def test_another_release_or_gpu_has_another_cache() -> None:
     cache: Any = type("Cache", (), {"deserialize": lambda *_: False})()
     other = Device(ordinal=0, name="B", sm="sm86", integrated=False, total_bytes=1, driver_version=(13, 0))
