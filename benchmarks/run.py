@@ -103,7 +103,9 @@ def in_turns(setting: Setting, compiled: Any, rounds: int, seconds: float) -> di
         for _ in range(rounds):
             alone, network_cost = network_alone(compiled, seconds)
             turns.append(null.turn(seconds, SETTLE_S))
+            null.rest()
             composite, filed = fps(setting, turns[-1]), fps(setting, file.turn(seconds, SETTLE_S))
+            file.rest()  # or what it still does is taken for what the parts cost
             parts = decode_alone(clip) + network_cost + encode_alone(clip, out / "alone.mp4")
             budget = 1000 * cores() / parts
             round_ = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ class SleepingPath:
 
     arrays: Mapping[str, ArraySpec] = {}
 
-    def __init__(self, clock: Clock, parts: Mapping[str, float], fails_at: float) -> None:
-        self._clock, self._parts, self._fails_at = clock, parts, fails_at
+    def __init__(self, clock: Clock, parts: Mapping[str, float], fails_at: float, worked: Callable[[], None]) -> None:
+        self._clock, self._parts, self._fails_at, self._worked = clock, parts, fails_at, worked
         self._started = self._waited = 0
 
     def bind(self, pool: object) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
@@ -61,6 +61,10 @@ class SleepingPath:
 
     def finish(self, slot: Slot, stamp: object, *, first: bool) -> None:  # noqa: ARG002
         self._clock.sleep_ms(self._parts["post"])
+        until = time.thread_time() + self._parts.get("works_s", 0.0)
+        while time.thread_time() < until:
+            pass
+        self._worked()
 
     def close(self) -> None:
         pass
@@ -102,12 +106,15 @@ class SleepingEngine:
     def __init__(self, clock: Clock, parts: Mapping[str, float]) -> None:
         self._clock, self._parts = clock, parts
         self.sessions: list[SleepingSession] = []
-        self.paths = 0
+        self.paths = self.worked = 0  # worked: frames that post is done with
 
     def path(self, *given: object) -> SleepingPath:  # noqa: ARG002
         self.paths += 1
         fails_at = self._parts.get("first_stream_fails_at", 0.0) if self.paths == 1 else 0.0
-        return SleepingPath(self._clock, self._parts, fails_at)
+        return SleepingPath(self._clock, self._parts, fails_at, self._count)
+
+    def _count(self) -> None:
+        self.worked += 1
 
     def arrays(self, prefix: str) -> dict[str, ArraySpec]:
         return {f"{prefix}input": ArraySpec((1, 3, HEIGHT, WIDTH), "float32")}

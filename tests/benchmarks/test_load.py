@@ -87,6 +87,16 @@ def test_a_camera_that_stalls_when_its_turn_ends_has_the_stall_in_its_frames(tin
     assert (rows["available"] < turn.ended).all()
 
 
+def test_a_load_rests_only_when_what_it_began_is_done(tiny: Path) -> None:
+    working = engine(Clock(), pre=0, network=0, post=0, works_s=0.05)
+    with closing(Load(working, [stream(tiny)])) as load:
+        load.turn(LONG_S, 0.0, frames=5)
+        load.rest()
+        before = working.worked
+        time.sleep(0.2)
+        assert working.worked == before
+
+
 def test_several_streams_run_at_once_and_each_is_told_apart(tiny: Path) -> None:
     streams = [stream(tiny, n) for n in range(3)]
     with closing(Load(engine(Clock(), pre=0, network=0, post=0), streams)) as load:
