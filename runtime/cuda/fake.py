@@ -3,7 +3,7 @@
 Queued work waits until an event makes somebody wait for it, and then runs in a random order that respects streams and
 events alone; so whoever forgets a dependency reads wrong bytes. Rules whose breaking a GPU would forgive, or punish
 much later, raise RuleBroken at once:
-    every copy and fill lies inside one live allocation, on the host in pinned memory
+    every copy and fill lies inside one live allocation, on the host in pinned memory, which has pages of its own
     nothing that queued work or a graph still uses is released; nothing released is used
     no default stream, no work from a thread that did not attach, no legacy synchronisation in a capture
     after still(): no allocation, no pinning, no new resource, no loading, no capture

@@ -12,6 +12,7 @@ from cutline.runtime.errors import InternalError
 __all__ = ["FakeMemory", "Range", "RuleBroken"]
 
 ALIGNMENT: Final = 256  # bytes, of device memory
+PAGE: Final = 4096  # bytes, of host memory: what is pinned is pages
 DIRT: Final = 0xCD  # what fresh memory holds: nobody may count on zeros
 Range = tuple[int, int]  # first address, and the one past the last
 
@@ -58,6 +59,8 @@ class FakeMemory:
 
     def pin(self, address: int, nbytes: int) -> Pinned | None:
         """Note host memory as pinned; None when part of it is already."""
+        if address % PAGE:
+            raise RuleBroken("what is pinned shares its first page with something else", address=hex(address))
         if any(address < start + size and start < address + nbytes for start, size in self._pinned.items()):
             return None
         self._pinned[address] = nbytes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -18,10 +19,22 @@ COUNT = 100_000  # uint32
 BYTES = 4 * COUNT
 GRID, BLOCK = (64, 1, 1), (256, 1, 1)
 LONG = 200_000  # rounds of probe_spin: about a millisecond
+COUNTED: Final = np.arange(COUNT, dtype=np.uint32)
+HOST: Final[list[NDArray[Any]]] = []  # kept until the driver is closed, and the memory is pinned no more
 
 
-def host_array() -> NDArray[np.uint32]:
-    return np.arange(COUNT, dtype=np.uint32)
+@pytest.fixture(autouse=True)
+def _keep_what_is_pinned(driver: Driver) -> Iterator[None]:  # set up after the driver, so torn down before it
+    yield
+    driver.close()
+    HOST.clear()
+
+
+def host(count: int, dtype: Any) -> NDArray[Any]:
+    """Zeros on pages of their own: nothing else may be pinned there."""
+    array: NDArray[Any] = np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype)
+    HOST.append(array)
+    return array
 
 
 def pin(driver: Driver, array: NDArray[Any]) -> Pinned:
@@ -55,7 +68,8 @@ def test_it_says_what_the_device_is(driver: Driver) -> None:
 
 
 def test_bytes_survive_the_way_to_the_device_and_back(driver: Driver) -> None:
-    there, back = host_array(), np.zeros(COUNT, np.uint32)
+    there, back = host(COUNT, np.uint32), host(COUNT, np.uint32)
+    there[:] = COUNTED
     stream, memory = driver.stream(), driver.alloc(BYTES)
     driver.copy(memory.address, pin(driver, there).device_address, BYTES, stream=stream)
     driver.copy(pin(driver, back).device_address, memory.address, BYTES, stream=stream)
@@ -68,55 +82,60 @@ def test_device_memory_is_aligned(driver: Driver) -> None:
 
 
 def test_a_fill_sets_every_byte_of_its_range_and_no_other(driver: Driver) -> None:
-    back = np.zeros(64, np.uint8)
-    stream, memory, host = driver.stream(), driver.alloc(64), pin(driver, back)
+    back = host(64, np.uint8)
+    stream, memory, pinned = driver.stream(), driver.alloc(64), pin(driver, back)
     driver.fill(memory.address, 7, 64, stream=stream)
     driver.fill(memory.address + 16, 255, 32, stream=stream)
-    driver.copy(host.device_address, memory.address, 64, stream=stream)
+    driver.copy(pinned.device_address, memory.address, 64, stream=stream)
     settle(driver, stream)
     assert back.tolist() == [7] * 16 + [255] * 32 + [7] * 16
 
 
 def test_a_kernel_gets_its_struct_and_works_in_stream_order(driver: Driver) -> None:
-    back = np.zeros(COUNT, np.uint32)
-    stream, memory, host = driver.stream(), driver.alloc(BYTES), pin(driver, back)
+    back = host(COUNT, np.uint32)
+    stream, memory, pinned = driver.stream(), driver.alloc(BYTES), pin(driver, back)
     add, _ = probes(driver)
     driver.fill(memory.address, 0, BYTES, stream=stream)
     for value in (1, 20, 300):
         driver.launch(add, GRID, BLOCK, probe_params(memory.address, COUNT, value), stream=stream)
-    driver.copy(host.device_address, memory.address, BYTES, stream=stream)
+    driver.copy(pinned.device_address, memory.address, BYTES, stream=stream)
     settle(driver, stream)
     assert (back == 321).all()
 
 
 def test_mapped_memory_is_worked_on_where_it_lies(driver: Driver) -> None:
-    array = host_array()
-    stream, host = driver.stream(), pin(driver, array)
+    array = host(COUNT, np.uint32)
+    array[:] = COUNTED
+    stream, mapped = driver.stream(), pin(driver, array)
     add, _ = probes(driver)
-    driver.launch(add, GRID, BLOCK, probe_params(host.device_address, COUNT, 5), stream=stream)
+    driver.launch(add, GRID, BLOCK, probe_params(mapped.device_address, COUNT, 5), stream=stream)
     settle(driver, stream)
-    np.testing.assert_array_equal(array, host_array() + 5)
+    np.testing.assert_array_equal(array, COUNTED + 5)
 
 
 def test_a_stream_that_holds_for_an_event_sees_what_was_done_before_it(driver: Driver) -> None:
-    back = np.zeros(COUNT, np.uint32)
+    back = host(COUNT, np.uint32)
     first, second = driver.stream(), driver.stream(urgent=True)
-    memory, host, mark = driver.alloc(BYTES), pin(driver, back), driver.event()
+    memory, pinned, mark = driver.alloc(BYTES), pin(driver, back), driver.event()
     add, spin = probes(driver)
     driver.fill(memory.address, 0, BYTES, stream=first)
     driver.launch(spin, (1, 1, 1), BLOCK, probe_params(memory.address, LONG), stream=first)
     driver.launch(add, GRID, BLOCK, probe_params(memory.address, COUNT, 9), stream=first)
     driver.record(mark, stream=first)
     driver.hold(mark, stream=second)
-    driver.copy(host.device_address, memory.address, BYTES, stream=second)
+    driver.copy(pinned.device_address, memory.address, BYTES, stream=second)
     settle(driver, second)
     assert (back == 9).all()
 
 
 def test_holding_for_an_event_never_recorded_holds_nothing(driver: Driver) -> None:
-    stream = driver.stream()
+    back = host(16, np.uint8)
+    stream, memory, pinned = driver.stream(), driver.alloc(16), pin(driver, back)
     driver.hold(driver.event(), stream=stream)
+    driver.fill(memory.address, 3, 16, stream=stream)
+    driver.copy(pinned.device_address, memory.address, 16, stream=stream)
     settle(driver, stream)
+    assert (back == 3).all()
 
 
 def test_time_between_two_events_is_measured(driver: Driver) -> None:
@@ -131,15 +150,15 @@ def test_time_between_two_events_is_measured(driver: Driver) -> None:
 
 
 def test_another_thread_works_once_it_attached(driver: Driver) -> None:
-    back = np.zeros(16, np.uint8)
-    stream, memory, host = driver.stream(), driver.alloc(16), pin(driver, back)
+    back = host(16, np.uint8)
+    stream, memory, pinned = driver.stream(), driver.alloc(16), pin(driver, back)
     failures: list[BaseException] = []
 
     def body() -> None:
         try:
             driver.attach()
             driver.fill(memory.address, 3, 16, stream=stream)
-            driver.copy(host.device_address, memory.address, 16, stream=stream)
+            driver.copy(pinned.device_address, memory.address, 16, stream=stream)
         except BaseException as error:
             failures.append(error)
 
@@ -153,14 +172,14 @@ def test_another_thread_works_once_it_attached(driver: Driver) -> None:
 
 def test_captured_work_runs_at_each_launch_and_not_before(driver: Driver) -> None:
     needs_graphs(driver)
-    back = np.zeros(COUNT, np.uint32)
-    stream, memory, host = driver.stream(), driver.alloc(BYTES), pin(driver, back)
+    back = host(COUNT, np.uint32)
+    stream, memory, pinned = driver.stream(), driver.alloc(BYTES), pin(driver, back)
     add, _ = probes(driver)
     driver.fill(memory.address, 0, BYTES, stream=stream)
     settle(driver, stream)
     driver.begin_capture(stream)
     driver.launch(add, GRID, BLOCK, probe_params(memory.address, COUNT, 1), stream=stream)
-    driver.copy(host.device_address, memory.address, BYTES, stream=stream)
+    driver.copy(pinned.device_address, memory.address, BYTES, stream=stream)
     graph = driver.end_capture(stream)
     settle(driver, stream)
     assert (back == 0).all()
@@ -173,8 +192,8 @@ def test_captured_work_runs_at_each_launch_and_not_before(driver: Driver) -> Non
 def test_graphs_on_different_streams_keep_the_order_of_a_shared_event(driver: Driver) -> None:
     """Each graph reads what the one launched before it wrote, though nothing but the event orders the two streams."""
     needs_graphs(driver)
-    back = np.zeros(COUNT, np.uint32)
-    memory, host, order = driver.alloc(BYTES), pin(driver, back), driver.event()
+    back = host(COUNT, np.uint32)
+    memory, pinned, order = driver.alloc(BYTES), pin(driver, back), driver.event()
     add, spin = probes(driver)
     streams = [driver.stream() for _ in range(3)]
     driver.fill(memory.address, 0, BYTES, stream=streams[0])
@@ -191,20 +210,31 @@ def test_graphs_on_different_streams_keep_the_order_of_a_shared_event(driver: Dr
     for turn in range(30):
         driver.replay(graphs[turn % 3], stream=streams[turn % 3])
     last = streams[29 % 3]
-    driver.copy(host.device_address, memory.address, BYTES, stream=last)
+    driver.copy(pinned.device_address, memory.address, BYTES, stream=last)
     settle(driver, last)
     assert (back == 30).all()
 
 
 def test_a_capture_that_fails_leaves_the_stream_usable(driver: Driver) -> None:
     needs_graphs(driver)
-    stream, outside = driver.stream(), driver.event()
+    back = host(16, np.uint8)
+    stream, memory, pinned = driver.stream(), driver.alloc(16), pin(driver, back)
     driver.begin_capture(stream)
+    driver.fill(memory.address, 7, 16, stream=stream)
+    with pytest.raises(DeviceError, match="STREAM_CAPTURE"):
+        driver.alloc(64)  # which no capture allows
+    with pytest.raises(DeviceError, match="STREAM_CAPTURE"):
+        driver.end_capture(stream)
+    driver.fill(memory.address, 3, 16, stream=stream)
+    driver.copy(pinned.device_address, memory.address, 16, stream=stream)
+    settle(driver, stream)
+    assert (back == 3).all()
+
+
+def test_ending_a_capture_that_was_not_begun_is_refused(driver: Driver) -> None:
+    needs_graphs(driver)
     with pytest.raises(DeviceError):
-        driver.end_capture(driver.stream())  # that one was not capturing
-    driver.end_capture(stream)
-    driver.record(outside, stream=stream)
-    driver.synchronise(outside)
+        driver.end_capture(driver.stream())
 
 
 def test_too_much_memory_is_refused_by_name_and_nothing_is_lost(driver: Driver) -> None:
@@ -232,8 +262,10 @@ def test_what_was_released_cannot_be_released_again(driver: Driver) -> None:
             driver.release(resource)
 
 
-def test_close_works_twice_and_needs_nothing_released(driver: Driver) -> None:
-    with ExitStack() as stack:
-        stack.callback(driver.close)
-        driver.alloc(64), driver.stream(), driver.event(), driver.load(PROBE)
-        driver.close()
+def test_close_works_twice_and_releases_what_is_left(driver: Driver) -> None:
+    left = [driver.alloc(64), driver.stream(), driver.event(), driver.load(PROBE), pin(driver, host(64, np.uint8))]
+    driver.close()
+    driver.close()
+    for resource in left:
+        with pytest.raises(Exception, match="released before"):
+            driver.release(resource)

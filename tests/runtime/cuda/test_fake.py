@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cutline.benchmarks.probe import ADD, probe_params
 from cutline.runtime.cuda.driver import Event, Graph, Stream
@@ -16,7 +18,12 @@ from cutline.runtime.errors import DeviceError, DeviceLostError
 Break = Callable[[FakeDriver, Stream, int], object]
 
 
-def pinned(driver: FakeDriver, array: np.ndarray) -> int:  # type: ignore[type-arg]
+def paged(nbytes: int) -> NDArray[np.uint8]:
+    """Zeros on pages of their own."""
+    return np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+
+
+def pinned(driver: FakeDriver, array: NDArray[np.uint8]) -> int:
     return driver.pin(array.ctypes.data, array.nbytes).device_address
 
 
@@ -53,7 +60,7 @@ def launch_on_released(driver: FakeDriver, stream: Stream, address: int) -> None
     driver.launch(kernel, (1, 1, 1), (32, 1, 1), probe_params(gone.address, 4), stream=stream)
 
 
-PAGEABLE = np.zeros(64, np.uint8)
+PAGEABLE = paged(64)
 
 
 def capture_pageable(driver: FakeDriver, stream: Stream, address: int) -> None:
@@ -64,6 +71,7 @@ def capture_pageable(driver: FakeDriver, stream: Stream, address: int) -> None:
 BROKEN: dict[str, tuple[Break, str]] = {
     "copy beyond the end": (lambda d, s, a: d.copy(a + 1, a, 64, stream=s), "neither device memory nor pinned"),
     "copy from pageable memory": (lambda d, s, a: d.copy(a, PAGEABLE.ctypes.data, 64, stream=s), "nor pinned"),
+    "pinning part of a page": (lambda d, s, a: d.pin(PAGEABLE.ctypes.data + 16, 16), "shares its first page"),
     "the same in a capture": (capture_pageable, "nor pinned"),
     "copy from what was released": (release_and_copy, "released"),
     "release under queued work": (release_under_work, "still used"),
@@ -123,7 +131,8 @@ def test_a_thread_must_attach() -> None:
 
 def test_nothing_runs_before_somebody_waits() -> None:
     with FakeDriver() as driver:
-        there, back = np.full(64, 9, np.uint8), np.zeros(64, np.uint8)
+        there, back = paged(64), paged(64)
+        there[:] = 9
         stream = driver.stream()
         driver.copy(pinned(driver, back), pinned(driver, there), 64, stream=stream)
         assert (back == 0).all()
@@ -136,7 +145,7 @@ def test_a_missing_dependency_shows_in_the_bytes() -> None:
     seen = set()
     for seed in range(20):
         with FakeDriver(seed=seed) as driver:
-            back = np.zeros(1, np.uint8)
+            back = paged(1)
             first, second, memory = driver.stream(), driver.stream(), driver.alloc(1)
             driver.fill(memory.address, 1, 1, stream=first)
             settle(driver, first)
