@@ -263,7 +263,13 @@ def test_what_was_released_cannot_be_released_again(driver: Driver) -> None:
 
 
 def test_close_works_twice_and_releases_what_is_left(driver: Driver) -> None:
-    left = [driver.alloc(64), driver.stream(), driver.event(), driver.load(PROBE), pin(driver, host(64, np.uint8))]
+    left: list[Any] = [
+        driver.alloc(64),
+        driver.stream(),
+        driver.event(),
+        driver.load(PROBE),
+        pin(driver, host(64, np.uint8)),
+    ]
     driver.close()
     driver.close()
     for resource in left:
