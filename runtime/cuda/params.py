@@ -7,247 +7,133 @@ there. A test compares size and offset of every field with what the C++ compiler
 from __future__ import annotations
 
 from ctypes import Structure, c_float, c_int32, c_uint8, c_uint64
-from typing import Any, ClassVar
+from typing import Any
 
 __all__ = ["Blur", "Colours", "Compose", "Matte", "Picture", "Pre", "Spread", "Style"]
 
 LEVELS = 14  # of the colour pyramid, as in plan.h
 BLUR_TAPS = 13  # half a Gaussian of at most 4 cells
 
-Fields = list[tuple[str, Any]]
+
+def _all(kind: Any, names: str) -> list[tuple[str, Any]]:
+    """Fields of one kind, in order."""
+    return [(name, kind) for name in names.split()]
 
 
-class _Record(Structure):
-    def as_bytes(self) -> bytes:
-        """The structure as the kernel reads it."""
-        return bytes(self)
-
-
-class Matrix(_Record):
+class Matrix(Structure):
     """ColourMatrix of pixel.h."""
 
-    _fields_: ClassVar[Fields] = [
-        (name, c_float)
-        for name in (
-            *("luma_gain", "luma_offset", "chroma_gain", "red_cr", "green_cb", "green_cr", "blue_cb"),
-            *("kr", "kg", "kb", "luma_span", "luma_black", "cb_span", "cr_span"),
-        )
+    _fields_ = [
+        *_all(c_float, "luma_gain luma_offset chroma_gain red_cr green_cb green_cr blue_cb"),
+        *_all(c_float, "kr kg kb luma_span luma_black cb_span cr_span"),
     ]
 
 
-class Picture(_Record):
+class Picture(Structure):
     """Planes of a 4:2:0 picture."""
 
-    _fields_: ClassVar[Fields] = [
-        ("y", c_uint64),
-        ("u", c_uint64),
-        ("v", c_uint64),
-        ("luma_pitch", c_int32),
-        ("chroma_pitch", c_int32),
-        ("interleaved", c_int32),
-    ]
+    _fields_ = [*_all(c_uint64, "y u v"), *_all(c_int32, "luma_pitch chroma_pitch interleaved")]
 
 
-class Axis(_Record):
+class Axis(Structure):
     """Bilinear position of every output sample."""
 
-    _fields_: ClassVar[Fields] = [("index", c_uint64), ("frac", c_uint64)]
+    _fields_ = _all(c_uint64, "index frac")
 
 
-class Grid(_Record):
+class Grid(Structure):
     """Where the frame's samples lie on a low-resolution grid."""
 
-    _fields_: ClassVar[Fields] = [
-        ("luma_x", Axis),
-        ("luma_y", Axis),
-        ("chroma_x", Axis),
-        ("chroma_y", Axis),
-        ("width", c_int32),
-        ("height", c_int32),
-    ]
+    _fields_ = [*_all(Axis, "luma_x luma_y chroma_x chroma_y"), *_all(c_int32, "width height")]
 
 
-class Resize(_Record):
+class Resize(Structure):
     """Both axes of one plane's antialiased resize."""
 
-    _fields_: ClassVar[Fields] = [
-        ("first_x", c_uint64),
-        ("weight_x", c_uint64),
-        ("first_y", c_uint64),
-        ("weight_y", c_uint64),
-        ("taps_x", c_int32),
-        ("words_y", c_int32),
-        ("fine", c_int32),
-        ("last_row", c_int32),
+    _fields_ = [
+        *_all(c_uint64, "first_x weight_x first_y weight_y"),
+        *_all(c_int32, "taps_x words_y fine last_row"),
     ]
 
 
-class Pre(_Record):
+class Pre(Structure):
     """cutline_pre."""
 
-    _fields_: ClassVar[Fields] = [
+    _fields_ = [
         ("frame", Picture),
-        ("luma", Resize),
-        ("chroma", Resize),
-        ("tensor", c_uint64),
-        ("guide", c_uint64),
+        *_all(Resize, "luma chroma"),
+        *_all(c_uint64, "tensor guide"),
         ("matrix", Matrix),
-        ("gain", c_float * 3),
-        ("offset", c_float * 3),
-        ("frame_width", c_int32),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("number", c_int32),
-        ("channels_first", c_int32),
-        ("reversed", c_int32),
+        *_all(c_float * 3, "gain offset"),
+        *_all(c_int32, "frame_width width height number channels_first reversed"),
     ]
 
 
-class Matte(_Record):
+class Matte(Structure):
     """cutline_decode, cutline_steady, cutline_fit and cutline_average."""
 
-    _fields_: ClassVar[Fields] = [
-        ("raw", c_uint64),
-        ("decoded", c_uint64),
-        ("guide", c_uint64),
-        ("matte", c_uint64),
-        ("past_alpha", c_uint64),
-        ("past_luma", c_uint64),
-        ("matte12", c_uint64),
-        ("slope", c_uint64),
-        ("base", c_uint64),
-        ("fit", c_uint64),
-        ("line", c_uint64),
-        ("verdict", c_uint64),
-        ("chosen", c_uint64),
-        ("nans", c_uint64),
-        ("raw_across", Axis),
-        ("raw_down", Axis),
-        ("raw_width", c_int32),
-        ("raw_height", c_int32),
-        ("raw_resized", c_int32),
-        ("channels", c_int32),
-        ("channels_first", c_int32),
-        ("reading", c_int32),
-        ("chosen_count", c_int32),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("refine", c_int32),
-        ("radius", c_int32),
-        ("temporal", c_float),
-        ("level_gain", c_float),
-        ("level_offset", c_float),
-        ("epsilon", c_float),
+    _fields_ = [
+        *_all(c_uint64, "raw decoded guide matte past_alpha past_luma matte12 slope base fit line verdict chosen nans"),
+        *_all(Axis, "raw_across raw_down"),
+        *_all(c_int32, "raw_width raw_height raw_resized channels channels_first reading chosen_count"),
+        *_all(c_int32, "width height refine radius"),
+        *_all(c_float, "temporal level_gain level_offset epsilon"),
     ]
 
 
-class Colours(_Record):
+class Colours(Structure):
     """cutline_push, cutline_top and cutline_pull."""
 
-    _fields_: ClassVar[Fields] = [
-        ("guide", c_uint64),
-        ("matte", c_uint64),
-        ("tone_luma", c_uint64),
-        ("tone_chroma", c_uint64),
-        ("scene", c_uint64),
-        ("front", c_uint64 * LEVELS),
-        ("behind", c_uint64 * LEVELS),
-        ("width", c_int32 * LEVELS),
-        ("height", c_int32 * LEVELS),
-        ("base_width", c_int32),
-        ("base_height", c_int32),
-        ("levels", c_int32),
-        ("split", c_int32),
-        ("scene_level", c_int32),
+    _fields_ = [
+        *_all(c_uint64, "guide matte tone_luma tone_chroma scene"),
+        *_all(c_uint64 * LEVELS, "front behind"),
+        *_all(c_int32 * LEVELS, "width height"),
+        *_all(c_int32, "base_width base_height levels split scene_level"),
     ]
 
 
-class Blur(_Record):
+class Blur(Structure):
     """cutline_blur and cutline_enlarge."""
 
-    _fields_: ClassVar[Fields] = [
-        ("scene", c_uint64),
-        ("blurred", c_uint64),
-        ("luma", c_uint64),
-        ("chroma", c_uint64),
-        ("width", c_int32 * LEVELS),
-        ("height", c_int32 * LEVELS),
-        ("level", c_int32),
-        ("taps", c_int32),
+    _fields_ = [
+        *_all(c_uint64, "scene blurred luma chroma"),
+        *_all(c_int32 * LEVELS, "width height"),
+        *_all(c_int32, "level taps"),
         ("weight", c_float * BLUR_TAPS),
     ]
 
 
-class Spread(_Record):
+class Spread(Structure):
     """cutline_spread."""
 
-    _fields_: ClassVar[Fields] = [
-        ("matte", c_uint64),
-        ("wide", c_uint64),
-        ("across", Axis),
-        ("down", Axis),
-        ("net_width", c_int32),
-        ("net_height", c_int32),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("left", c_int32),
-        ("right", c_int32),
-        ("top", c_int32),
-        ("bottom", c_int32),
+    _fields_ = [
+        *_all(c_uint64, "matte wide"),
+        *_all(Axis, "across down"),
+        *_all(c_int32, "net_width net_height width height left right top bottom"),
     ]
 
 
-class Style(_Record):
+class Style(Structure):
     """cutline_style."""
 
-    _fields_: ClassVar[Fields] = [
-        ("style", c_uint64),
-        ("guide", c_uint64),
-        ("luma", c_uint64),
-        ("chroma", c_uint64),
-        ("across", Axis),
-        ("down", Axis),
+    _fields_ = [
+        *_all(c_uint64, "style guide luma chroma"),
+        *_all(Axis, "across down"),
         ("matrix", Matrix),
-        ("gain", c_float * 3),
-        ("offset", c_float * 3),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("style_width", c_int32),
-        ("style_height", c_int32),
-        ("channels_first", c_int32),
-        ("reversed", c_int32),
+        *_all(c_float * 3, "gain offset"),
+        *_all(c_int32, "width height style_width style_height channels_first reversed"),
     ]
 
 
-class Compose(_Record):
+class Compose(Structure):
     """cutline_post."""
 
-    _fields_: ClassVar[Fields] = [
-        ("frame", Picture),
-        ("out", Picture),
-        ("background", Picture),
-        ("alpha", c_uint64),
-        ("line", c_uint64),
-        ("verdict", c_uint64),
-        ("tone_luma", c_uint64),
-        ("tone_chroma", c_uint64),
-        ("blur_luma", c_uint64),
-        ("blur_chroma", c_uint64),
-        ("style_luma", c_uint64),
-        ("style_chroma", c_uint64),
-        ("strengths", c_uint64),
-        ("net", Grid),
-        ("tone", Grid),
-        ("blur", Grid),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("left", c_int32),
-        ("right", c_int32),
-        ("top", c_int32),
-        ("bottom", c_int32),
-        ("alpha_pitch", c_int32),
-        ("kind", c_int32),
-        ("clean", c_int32),
-        ("styled", c_int32),
+    _fields_ = [
+        *_all(Picture, "frame out background"),
+        *_all(
+            c_uint64, "alpha line verdict tone_luma tone_chroma blur_luma blur_chroma style_luma style_chroma strengths"
+        ),
+        *_all(Grid, "net tone blur"),
+        *_all(c_int32, "width height left right top bottom alpha_pitch kind clean styled"),
         ("colour", c_uint8 * 4),
     ]
