@@ -16,7 +16,7 @@ from cutline.benchmarks.machine import busy_share, cores, describe_machine, look
 from cutline.benchmarks.nvml import open_gpus
 from cutline.benchmarks.options import BenchOptions, TimePlan
 from cutline.benchmarks.paced import run_paced
-from cutline.benchmarks.rounds import WEIGHT, run_rounds
+from cutline.benchmarks.rounds import WEIGHT, Rounds
 from cutline.benchmarks.scaling import count_points, run_scaling, scaled_sizes
 from cutline.benchmarks.schema import Curve, Document, Machine, Model, Scenario
 from cutline.benchmarks.setting import Engines, Setting, Stopping
@@ -30,7 +30,7 @@ __all__ = ["Bench", "Progress"]
 IDLE_LOOK_S: Final = 0.3  # how long the machine is watched before anything runs
 BUSY_LIMIT: Final = 0.05
 LIMIT: Final = 1.8  # durations: what has not begun then is left out
-SHARES: Final = {"start": 0.15, "rounds": 0.35, "paced": 0.35, "scaling": 0.15}  # of a run, for the progress bar
+SHARES: Final = {"start": 0.1, "rounds": 0.17, "paced": 0.4, "scaling": 0.16}  # of a run, for the progress bar
 
 
 class Progress(Protocol):
@@ -125,17 +125,22 @@ class Bench:
 
     def _measure(self, setting: Setting) -> None:
         """Everything of one precision, as long as nobody says stop."""
-        steps: dict[str, Callable[[], None]] = {
-            "start": lambda: self._scenarios.extend(run_start(setting)),
-            "rounds": lambda: self._scenarios.extend(run_rounds(setting)),
-            "paced": lambda: self._scenarios.extend(run_paced(setting)),
-            "scaling": lambda: self._curves.extend(run_scaling(setting)),
-        }
-        for name, step in steps.items():
-            if not self.stopping.stopped:
-                self._tell(f"{setting.precision}: {name}")
-                step()
-            self._behind += SHARES[name] / len(self._options.precisions)
+        self._step("start", setting, lambda: self._scenarios.extend(run_start(setting)))
+        if not self.stopping.stopped:
+            with closing(Rounds(setting)) as rounds:
+                paced: list[Scenario] = []
+                before = setting.plan.rounds // 2
+                self._step("rounds", setting, lambda: rounds.run(before))
+                self._step("paced", setting, lambda: paced.extend(run_paced(setting)))
+                self._step("rounds", setting, lambda: rounds.run(setting.plan.rounds - before))
+                self._scenarios += [*rounds.scenarios(), *paced]
+        self._step("scaling", setting, lambda: self._curves.extend(run_scaling(setting)))
+
+    def _step(self, name: str, setting: Setting, step: Callable[[], None]) -> None:
+        if not self.stopping.stopped:
+            self._tell(f"{setting.precision}: {name}")
+            step()
+        self._behind += SHARES[name] / len(self._options.precisions)
 
     def _looped(self, clip: Clip) -> bool:
         needed = max((s.frames + s.warm_up_frames for s in self._scenarios), default=0)

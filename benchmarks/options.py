@@ -17,9 +17,9 @@ OUTPUTS: Final = ("null", "display", "video", "events")
 MOST: Final = 64  # streams, or samples of a query
 
 # Shares of the duration. At 20 s a camera of 30 fps then gives the 368 frames that p99 needs.
-ROUNDS_SHARE: Final = 0.27
-PACED_SHARE: Final = 0.625
-SCALING_SHARE: Final = 0.105
+ROUNDS_SHARE: Final = 0.285
+PACED_SHARE: Final = 0.62
+SCALING_SHARE: Final = 0.095
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class BenchOptions:
 class TimePlan:
     """Seconds for each part of a run."""
 
-    rounds: int
+    rounds: int  # half of them before the paced turn, half of them after it
     unit_s: float  # of a round; scenarios take WEIGHTS of it
     settle_s: float  # before each turn
     paced_s: float  # of each precision
@@ -78,7 +78,7 @@ class TimePlan:
             points: on all scaling curves together.
         """
         duration, precisions = options.duration, len(options.precisions)
-        rounds = min(10, max(3, int(duration // 10)))
+        rounds = min(10, max(4, int(duration // 6)))
         long = duration >= 60
         return cls(
             rounds=rounds,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,12 @@ from sleeper import Clock, engine
 
 from cutline.benchmarks.clips import open_clip
 from cutline.benchmarks.load import Load
+from cutline.benchmarks.network import NetworkLoad
 from cutline.benchmarks.options import BenchOptions, TimePlan
 from cutline.benchmarks.paced import run_paced
-from cutline.benchmarks.rounds import run_rounds
+from cutline.benchmarks.rounds import Rounds
 from cutline.benchmarks.scaling import run_scaling
-from cutline.benchmarks.schema import STAGES
+from cutline.benchmarks.schema import STAGES, Scenario
 from cutline.benchmarks.setting import Setting, Stopping
 
 FRAMES = 12
@@ -48,13 +50,22 @@ def changed(setting: Setting, **fields: object) -> Setting:
     return Setting(**({name: getattr(setting, name) for name in Setting.__dataclass_fields__} | fields))  # type: ignore[arg-type]
 
 
+def in_rounds(setting: Setting, *rounds: int) -> list[Scenario]:
+    """What so many rounds give, with a pause between these numbers of them."""
+    with closing(Rounds(setting)) as measured:
+        for number in rounds:
+            measured.run(number)
+        return measured.scenarios()
+
+
 def test_every_scenario_that_rests_has_its_turn_in_every_round(setting: Setting) -> None:
-    found = run_rounds(setting)
+    found = in_rounds(setting, 1, 2)
     assert [s.kind for s in found] == ["network", "single stream", "multi stream", "throughput", "throughput"]
     assert [s.repeats for s in found] == [3] * 5
     assert [s.output for s in found] == ["null://"] * 4 + ["file.mp4"]
     network, single, multi, composite, file = found
     assert network.figures["latency.p50"].value == 3.5
+    assert len(network.figures["latency.p50"].repeats) == 3
     assert len(network.figures["fps"].repeats) == 3
     assert multi.batch == 4
     assert single.batch == 1
@@ -63,9 +74,38 @@ def test_every_scenario_that_rests_has_its_turn_in_every_round(setting: Setting)
     assert all(s.frames >= 3 * FRAMES and s.warm_up_frames > 0 for s in found[1:])
 
 
+def test_the_network_has_a_turn_before_each_scenario_of_a_round(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    one_by_one, turn = NetworkLoad.one_by_one, Load.turn
+
+    def inferring(load: NetworkLoad, seconds: float, stopped: Any) -> Any:
+        order.append("network" if seconds != setting.plan.settle_s else "settle")
+        return one_by_one(load, seconds, stopped)
+
+    def carrying(load: Load, seconds: float, settle_s: float) -> Any:
+        order.append("pipeline")
+        return turn(load, seconds, settle_s)
+
+    monkeypatch.setattr(NetworkLoad, "one_by_one", inferring)
+    with closing(Rounds(setting)) as rounds:
+        monkeypatch.setattr(Load, "turn", carrying)
+        rounds.run(2)
+    assert order == ["settle", "network", "pipeline"] * 8
+
+
 def test_behind_the_deadline_one_round_is_enough(setting: Setting) -> None:
-    found = run_rounds(changed(setting, deadline=time.monotonic() - 1))
+    found = in_rounds(changed(setting, deadline=time.monotonic() - 1), 2, 2)
     assert [s.repeats for s in found] == [1] * 5
+
+
+def test_rounds_that_are_stopped_give_what_there_is(setting: Setting) -> None:
+    with closing(Rounds(setting)) as rounds:
+        rounds.run(1)
+        setting.stopping.stop()
+        rounds.run(3)
+        assert [s.repeats for s in rounds.scenarios()] == [1] * 5
 
 
 def test_after_the_word_to_stop_there_is_nothing_more(setting: Setting) -> None:
