@@ -236,7 +236,7 @@ def _ratio(rate: Figure, network_fps: Figure) -> Figure:
 
 
 def _costs(figures: _Figures, turns: Sequence[Turn], ground: Ground) -> None:
-    """Processor time and energy of a frame."""
+    """Processor time and energy of a frame; energy is counted from when a turn began to settle."""
     rows = [rows for turn in turns for rows in turn.frames]
     frames = sum(len(r) for r in rows)
     if not frames:
@@ -245,7 +245,7 @@ def _costs(figures: _Figures, turns: Sequence[Turn], ground: Ground) -> None:
     figures.plain("core_ms", spent / frames / 1e6, "core-ms", frames)
     figures.plain("python_ms", _threads_ms(rows, kernels=False), "core-ms", frames)
     for source, energy in ground.energy_mj.items():
-        figures.plain(f"energy.{source.lower()}", energy / frames, "mJ", frames)
+        figures.plain(f"energy.{source.lower()}", energy / (frames + sum(t.settled for t in turns)), "mJ", frames)
 
 
 def _threads_ms(parts: Sequence[Rows], *, kernels: bool) -> float | None:

@@ -95,15 +95,15 @@ def _record(stream: int, row: Any, origin: int) -> FrameRecord:
     def at(stamp: str) -> float:
         return round((int(row[stamp]) - origin) / 1e6, 4)
 
-    dropped = not row["delivered"]
     spans = [
         Span(stage=name, start_ms=at(start), end_ms=at(end))
         for name, (start, end) in ENDS.items()
-        if not (dropped and name in ("wait_sink", "sink"))
+        if row[start] > 0 and row[end] > 0
     ]
     return FrameRecord(
-        stream=stream, index=int(row["index"]), available_ms=at("available"), spans=tuple(spans), dropped=dropped
-    )
+        stream=stream, index=int(row["index"]), available_ms=at("available"), spans=tuple(spans),
+        dropped=not row["delivered"],
+    )  # fmt: skip
 
 
 def bytes_moved(frame: FrameFormat, contract: ModelContract) -> dict[str, int]:

@@ -163,6 +163,12 @@ def test_energy_is_told_per_frame_and_by_who_told_it() -> None:
     assert found.figures["energy.rapl"].unit == "mJ"
 
 
+def test_frames_that_settled_had_their_share_of_the_energy() -> None:
+    turn = turn_of(paced_rows(100, 40.0, PARTS), settled=25)  # the meter ran for them too
+    found = figures.throughput(ground(energy_mj={"NVML": 5000.0}), [turn], None)
+    assert found.figures["energy.nvml"].value == 40.0
+
+
 def test_inferences_are_told_as_trtexec_tells_them() -> None:
     timed = [Inference(n * 10 * MS, n * 10 * MS + 50_000, n * 10 * MS + 9 * MS, 0.5, 7.0, 0.25) for n in range(400)]
     found = figures.network(ground(), [timed], [])
@@ -196,6 +202,14 @@ def test_a_trace_is_one_second_of_all_streams() -> None:
         assert [s.stage for s in record.spans] == list(STAGES if not record.dropped else STAGES[:6])
     assert [r.index for r in records if r.dropped] == [50, 50]
     assert trace([]) == ()
+
+
+def test_a_stage_without_stamps_is_not_in_the_trace() -> None:
+    rows = paced_rows(10, 40.0, PARTS).copy()
+    rows["decode_began"] = rows["decode_ended"] = 0  # a source that does not tell
+    (first, *_) = trace([rows])
+    assert [s.stage for s in first.spans] == list(STAGES[1:])
+    assert not first.dropped
 
 
 def test_bytes_are_those_of_pictures_and_tensors() -> None:
