@@ -20,7 +20,7 @@ _MOST_CELLS = 4000
 
 def pattern(rng: np.random.Generator, width: int, height: int) -> F32:
     """Draw a patterned surface, from before or aslant, float32[height, width, 3], about 0..1."""
-    painters = (paving, mesh, panels, chequers, motifs, chips, patches)
+    painters = (paving, masonry, mesh, panels, chequers, motifs, chips, patches)
     surface = painters[int(rng.integers(len(painters)))](rng, width, height)
     if rng.random() < 0.4:
         surface = _aslant(rng, surface)
@@ -44,11 +44,24 @@ def paving(rng: np.random.Generator, width: int, height: int) -> F32:
     free[spots[inside, 1], spots[inside, 0]] = 0
     free[0, 0] = 0  # never without a point
     cells = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)[1]
-    base = colour(rng, saturation=(0, 0.7), value=(0.2, 0.95))
-    tones = 1 + rng.normal(0, rng.uniform(0.02, 0.18), int(cells.max()) + 1)
-    picture = base * tones[cells][..., None].astype(np.float32)
-    picture *= (0.9 + 0.2 * cloud(rng, width, height, size, 3))[..., None]
-    return _jointed(rng, f32(picture), cells, int(size * rng.uniform(0.02, 0.14)))
+    return _jointed(rng, _stones(rng, cells, size), cells, int(size * rng.uniform(0.02, 0.14)))
+
+
+def masonry(rng: np.random.Generator, width: int, height: int) -> F32:
+    """Hewn stones of uneven sizes in uneven rows, parquet, a wall of drawers: rectangles, no two rows alike."""
+    cells = np.zeros((height, width), np.int32)
+    high, long = height * rng.uniform(0.05, 0.25), rng.uniform(1.0, 5.0)
+    top, number = -int(rng.uniform(0, high)), 0
+    while top < height:
+        row = max(4, int(high * rng.uniform(0.5, 1.5)))
+        left = -int(rng.uniform(0, row * long))
+        while left < width:
+            wide = max(4, int(row * long * rng.uniform(0.4, 1.6)))
+            number += 1
+            cells[max(0, top) : max(0, top + row), max(0, left) : max(0, left + wide)] = number
+            left += wide
+        top += row
+    return _jointed(rng, _stones(rng, cells, high), cells, int(high * rng.uniform(0.02, 0.14)))
 
 
 def mesh(rng: np.random.Generator, width: int, height: int) -> F32:
@@ -144,6 +157,15 @@ def patches(rng: np.random.Generator, width: int, height: int) -> F32:
         amount = np.clip((field - rng.uniform(0.4, 0.6)) * rng.uniform(3, 60) + 0.5, 0, 1)
         picture += (colour(rng) - picture) * amount[..., None]
     return picture
+
+
+def _stones(rng: np.random.Generator, cells: NDArray[np.int32], size: float) -> F32:
+    """One colour, in every cell a little lighter or darker, and cloudy at the size of a cell."""
+    height, width = cells.shape
+    base = colour(rng, saturation=(0, 0.7), value=(0.2, 0.95))
+    tones = 1 + rng.normal(0, rng.uniform(0.02, 0.18), int(cells.max()) + 1)
+    light = tones[cells] * (0.9 + 0.2 * cloud(rng, width, height, size, 3))
+    return f32(base * light[..., None].astype(np.float32))
 
 
 def _jointed(rng: np.random.Generator, picture: F32, cells: NDArray[np.int32], thick: int) -> F32:

@@ -12,7 +12,7 @@ from cutline.runtime.errors import UsageError
 from cutline.tools.scenes import SCENES, Sampler, Shot, make_scene, sample
 from cutline.tools.scenes.backdrops import PLACES, Painter
 from cutline.tools.scenes.camera import CameraSettings
-from cutline.tools.scenes.patterns import chequers, chips, mesh, motifs, panels, patches, paving
+from cutline.tools.scenes.patterns import chequers, chips, masonry, mesh, motifs, panels, patches, paving
 from cutline.tools.scenes.registry import STAGES
 from cutline.tools.scenes.seeds import check_split, generator, in_split
 from cutline.tools.scenes.source import open_scene
@@ -187,7 +187,7 @@ def test_a_uri_that_makes_no_sense_is_a_usage_error(uri: str) -> None:
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("painter", [paving, mesh, panels, chequers, motifs, chips, patches])
+@pytest.mark.parametrize("painter", [paving, masonry, mesh, panels, chequers, motifs, chips, patches])
 def test_patterns_fill_the_picture_with_lines_or_spots_and_the_same_seed_gives_the_same(painter: Painter) -> None:
     for seed, (width, height) in enumerate([(96, 54), (54, 96), (17, 9)]):
         surface = painter(np.random.default_rng(seed), width, height)
