@@ -252,13 +252,13 @@ def _threads_ms(parts: Sequence[Rows], *, kernels: bool) -> float | None:
     """Processor time per frame of the three threads that carry frames; None for too few frames.
 
     Args:
-        parts: of one stream and turn each: the frames in the order in which they came out.
+        parts: the frames of one stream and turn each.
         kernels: with the time in pre, the hand-over to the network, post and the sink, or without it.
     """
     spent = 0
     for clock, core in (("feed_clock", "pre_core"), ("finish_clock", "post_core"), ("call_clock", "caller_core")):
         for rows in parts:
-            done = rows[rows[clock] > 0]
+            done = np.sort(rows[rows[clock] > 0], order=clock)
             spent += int(np.diff(done[clock]).sum()) - (0 if kernels else int(done[core][:-1].sum()))
     frames = sum(max(0, len(rows) - 1) for rows in parts)
     return max(0.0, spent / frames / 1e6) if frames else None

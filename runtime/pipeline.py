@@ -242,7 +242,7 @@ class Pipeline:
         passage.time, passage.first = event.time, first
         stamps = passage.stamps
         stamps.index, stamps.available = event.index, event.time.available_ns
-        stamps.delivered = stamps.released = 0
+        stamps.delivered = stamps.released = stamps.call_clock = stamps.caller_core = 0
         stamps.decode_began, stamps.decode_ended = decode.began_ns, decode.ended_ns
         stamps.filled, stamps.decode_core = decode.filled_ns, decode.core_ns
         return slot

@@ -152,6 +152,13 @@ def test_pythons_share_is_what_the_threads_did_besides() -> None:
     assert core["copy"] is None
 
 
+def test_pythons_share_is_the_same_in_whatever_order_frames_came_out() -> None:
+    rows = paced_rows(200, 40.0, PARTS)
+    order = [*range(198), 199, 198]  # one that was replaced is written down before the one that is being taken
+    found = [figures.throughput(ground(), [turn_of(r)], None).figures["python_ms"] for r in (rows, rows[order])]
+    assert found[0].value == found[1].value
+
+
 def test_an_encoders_threads_are_not_taken_for_the_network() -> None:
     found = figures.throughput(ground(output="x.mp4"), [turn_of(paced_rows(200, 40.0, PARTS))], None)
     assert all(stage.core_ms is None for stage in found.stages if stage.name in ("network", "sink"))

@@ -181,6 +181,18 @@ def test_every_frame_has_its_stamps_in_the_order_of_its_way(red: Bundle, clip: P
     assert (frames["post_core"] > 0).all()
 
 
+def test_a_frame_that_nobody_took_has_no_stamps_of_a_taker(red: Bundle, clip: Path) -> None:
+    with Pipeline(red, StreamOptions(input=str(clip), pace=100.0, loop=True, frames=60)) as pipeline:
+        for number, _ in enumerate(pipeline):
+            if number % 20 == 19:  # by then every slot has been taken once
+                time.sleep(0.2)
+        frames = pipeline.telemetry.frames()
+    replaced = frames[frames["delivered"] == 0]
+    assert len(replaced) > 0
+    for name in ("released", "call_clock", "caller_core"):
+        assert not replaced[name].any(), name
+
+
 @pytest.mark.parametrize("query", [1, 4])
 def test_a_closed_loop_sends_a_query_only_when_the_last_was_taken_back(red: Bundle, clip: Path, query: int) -> None:
     with Pipeline(red, StreamOptions(input=str(clip), frames=20), closed_loop=query) as pipeline:
