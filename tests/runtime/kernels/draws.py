@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ from numpy.typing import NDArray
 from pictures import blobs, draw_frame
 
 from cutline.runtime.contract import Image, Output
-from cutline.runtime.frame import FrameFormat
-from cutline.runtime.kernels import Background, PostOptions, Window, tolerances
+from cutline.runtime.frame import FrameFormat, Planes
+from cutline.runtime.kernels import Background, PostOptions, StyleOn, Window, reference_post, tolerances
 
 DTYPES = ("float32", "float16", "bfloat16", "int8", "uint8")
 KINDS = st.sampled_from(["colour", "picture", "blur", "original", "transparent"])
@@ -121,3 +123,70 @@ def backgrounds(kind: Any, form: FrameFormat, rng: np.random.Generator) -> Backg
 def agree(name: str, value: NDArray[Any], twin: NDArray[np.float64], slack: float) -> None:
     difference = abs(value.astype(np.float64) - twin)
     assert (difference <= slack).all(), f"{name} differs by {difference.max():.4f}, allowed is {slack:.4f}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What post is asked for one stream."""
+
+    form: FrameFormat
+    window: Window
+    output: Output
+    option: PostOptions
+    kind: str
+    style: tuple[NDArray[Any], Output, Image] | None
+    strength: float
+    on: StyleOn
+
+    @property
+    def style_plan(self) -> tuple[Output, Image] | None:
+        """The style network's output and input."""
+        return self.style[1:] if self.style else None
+
+    @property
+    def style_picture(self) -> NDArray[Any] | None:
+        """What the style network made."""
+        return self.style[0] if self.style else None
+
+
+@st.composite
+def cases(draw: st.DrawFn, form: FrameFormat, window: Window, rng: np.random.Generator) -> Case:
+    kind = draw(KINDS)
+    reaches: list[StyleOn] = ["product", "background", "all"] if kind in ("blur", "original") else ["product", "all"]
+    return Case(
+        form=form, window=window, output=draw(outputs(window)), option=draw(options), kind=kind,
+        style=draw(st.none() | styles(rng)), strength=draw(st.floats(0, 1)), on=draw(st.sampled_from(reaches)),
+    )  # fmt: skip
+
+
+Seen = tuple[NDArray[np.float32], NDArray[np.uint8], Sequence[NDArray[np.uint8]]]
+
+
+def twin_agrees(
+    case: Case,
+    frame: Planes,
+    rng: np.random.Generator,
+    run: Callable[[NDArray[np.float32], NDArray[np.uint8], Background], Seen],
+) -> int:
+    """Compare two frames of a stream with the float64 twin. Returns how many values it found not to be numbers.
+
+    Args:
+        run: does a frame with a raw answer, a guide and a background; gives matte, alpha, and the composite's planes.
+    """
+    state, nans = None, 0
+    size = (case.window.height, case.window.width)
+    guide = np.stack([np.round(blobs(rng, *size) * 255) for _ in range(3)]).astype(np.uint8)
+    for _ in range(2):
+        raw, background = answer(case.output, rng), backgrounds(case.kind, case.form, rng)
+        guide[0] = np.clip(guide[0] + rng.integers(-8, 9, size), 0, 255)
+        matte, alpha, planes = run(raw, guide, background)
+        twin = reference_post.post(
+            frame, raw, guide, frame=case.form, output=case.output, window=case.window, options=case.option,
+            background=background, state=state, style=case.style, style_strength=case.strength, style_on=case.on,
+        )  # fmt: skip
+        state, nans = twin.state, nans + twin.nans
+        agree("matte", matte, twin.matte, tolerances.MATTE)
+        agree("alpha", alpha, twin.alpha * 255, tolerances.HALF + tolerances.ALPHA * 255)
+        for name, plane, wanted in zip("yuv", planes, twin.planes, strict=True):
+            agree(name, plane, np.clip(wanted, 0, 255), tolerances.HALF + tolerances.COMPOSITE)
+    return nans

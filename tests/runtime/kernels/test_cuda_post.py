@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from draws import KINDS, agree, answer, backgrounds, options, outputs, styles
+from draws import Seen, cases, twin_agrees
 from emulated import FILLER, PAGE, Emulator, Guarded, Surface, rounded, uploaded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,10 +21,9 @@ from cutline.runtime.contract import Image, Output
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, Launch, PostLaunches, strengths
 from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat, allocate_planes
-from cutline.runtime.kernels import Background, Post, PostOptions, Pre, Window, place, reference_post, tolerances
+from cutline.runtime.kernels import Background, Post, PostOptions, Pre, Window, place
 
 often = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Style = tuple[NDArray[Any], Output, Image]
 
 
 class Rig:
@@ -127,44 +126,17 @@ def test_post_agrees_on_networks_whose_pyramid_is_deep(
 def compare_with_twin(emulator: Emulator, data: st.DataObject, form: FrameFormat, window: Window, seed: int) -> None:
     """Two frames of a stream drawn at random."""
     rng = np.random.default_rng(seed)
-    kind, option = data.draw(KINDS), data.draw(options)
-    output = data.draw(outputs(window))
-    style: Style | None = data.draw(st.none() | styles(rng))
-    on = data.draw(
-        st.sampled_from(["product", "background", "all"] if kind in ("blur", "original") else ["product", "all"])
-    )
-    strength = data.draw(st.floats(0, 1))
-    size = (window.height, window.width)
-    rig = Rig(emulator, form, output, window, option, style=style[1:] if style else None, seed=seed)
+    case = data.draw(cases(form, window, rng))
+    rig = Rig(emulator, form, case.output, window, case.option, style=case.style_plan, seed=seed)
     emulator.backwards = data.draw(st.booleans())
     rig.frame.draw(draw_frame(form, rng).planes)
-    state, nans = None, 0
-    guide = np.stack([np.round(blobs(rng, *size) * 255) for _ in range(3)]).astype(np.uint8)
-    for _ in range(2):
-        raw = answer(output, rng)
-        guide[0] = np.clip(guide[0] + rng.integers(-8, 9, size), 0, 255)
-        background = backgrounds(kind, form, rng)
-        knobs = strengths(strength, on, background.kind)
-        rig.run(raw, guide, background, style=style[0] if style else None, knobs=knobs)
-        twin = reference_post.post(
-            rig.frame.planes,
-            raw,
-            guide,
-            frame=form,
-            output=output,
-            window=window,
-            options=option,
-            background=background,
-            state=state,
-            style=style,
-            style_strength=strength,
-            style_on=on,
-        )
-        state, nans = twin.state, nans + twin.nans
-        agree("matte", rig.matte, twin.matte, tolerances.MATTE)
-        agree("alpha", rig.alpha, twin.alpha * 255, tolerances.HALF + tolerances.ALPHA * 255)
-        for name, plane, wanted in zip("yuv", rig.out.arrays, twin.planes, strict=True):
-            agree(name, plane, np.clip(wanted, 0, 255), tolerances.HALF + tolerances.COMPOSITE)
+
+    def run(raw: NDArray[np.float32], guide: NDArray[np.uint8], background: Background) -> Seen:
+        knobs = strengths(case.strength, case.on, background.kind)
+        rig.run(raw, guide, background, style=case.style_picture, knobs=knobs)
+        return rig.matte, rig.alpha, rig.out.arrays
+
+    nans = twin_agrees(case, rig.frame.planes, rng, run)
     assert rig.nans == nans
     assert rig.intact()
 
