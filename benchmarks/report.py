@@ -8,17 +8,18 @@ from html import escape
 from cutline.benchmarks.axes import category_axis, linear_axis, nines_axis, span_axis
 from cutline.benchmarks.plot import Line, Mark, Part, legend, line_chart, stacked_bar
 from cutline.benchmarks.report_style import STYLE
-from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows, number
+from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows
 from cutline.benchmarks.schema import STAGES, Cdf, Curve, Document, Scenario
+from cutline.benchmarks.statistics import number
 from cutline.benchmarks.timeline import timeline
 from cutline.engine.page import page, table
 
 __all__ = ["report"]
 
-_CDFS = {"latency": "available to composite", "sink": "available to sink done", "compute": "compute"}
+_CDFS = {"latency": "available to composite", "sink": "available to sink done"}
 _LATENCY_OF = {"network": "one inference", "multi stream": "one query"}  # where it is not a frame's
-_CURVES = {"fps": "frames per second, all streams", "per_stream": "frames per second of a stream", "p99": "p99, ms"}
-_OVER = {"streams": "streams", "size": "frame size", "cores": "cores", "batch": "samples of a query"}
+_CURVES = {"fps": "frames per second, all streams", "per_stream": "frames per second of a stream"}
+_OVER = {"streams": "streams", "size": "frame size", "cores": "cores"}
 
 
 def report(document: Document) -> str:
@@ -68,20 +69,21 @@ def _figures(document: Document) -> str:
     return note + table(head, [row for scenario in document.scenarios for row in figure_rows(scenario)])
 
 
+def _section(title: str, note: str, parts: Iterable[str]) -> str:
+    """A heading, a paragraph and what there is; nothing at all where there is nothing."""
+    body = "".join(parts)
+    return f"<h2>{title}</h2><p>{note}</p>{body}" if body else ""
+
+
 def _distributions(scenarios: Sequence[Scenario]) -> str:
     """One chart for each kind of scenario: within it, everything that was measured on the same terms."""
-    charts = []
-    for kind in dict.fromkeys(s.kind for s in scenarios):
-        chart = _distribution([s for s in scenarios if s.kind == kind], kind)
-        if chart:
-            charts.append(chart)
-    if not charts:
-        return ""
+    kinds = dict.fromkeys(s.kind for s in scenarios)
+    charts = "".join(_distribution([s for s in scenarios if s.kind == kind], kind) for kind in kinds)
     note = (
-        "<p>The share of frames that were no slower than so many milliseconds. Every nine has the same height, so "
-        "that the slowest can be seen. A line ends where its samples do; frames that never came keep it down.</p>"
+        "The share of frames that were no slower than so many milliseconds. Every nine has the same height, so that the "
+        "slowest can be seen. A line ends where its samples do; frames that never came keep it down."
     )
-    return f'<h2>Latency</h2>{note}<div class="two">{"".join(charts)}</div>'
+    return _section("Latency", note, [f'<div class="two">{charts}</div>'] if charts else [])
 
 
 def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
@@ -123,20 +125,18 @@ def _distinct(scenarios: Sequence[Scenario]) -> list[str]:
 
 
 def _stages(scenarios: Sequence[Scenario]) -> str:
-    shown = [s for s in scenarios if s.stages]
-    if not shown:
-        return ""
     note = (
-        "<p>Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was "
-        "done with it; each bar is one such time. Decoding runs before that, in a process of its own, and is in the "
-        "table alone. Core time is what a stage takes from the processor, wall time what a frame waits for it.</p>"
+        "Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was done "
+        "with it; each bar is one such time, and of closed loops only what the loop measures. Decoding runs before that, "
+        "in a process of its own, and is in the table alone. Core time is what a stage takes from the processor, wall "
+        "time what a frame waits for it."
     )
-    parts = [_stage_table(s) for s in shown]
-    items = "".join(
+    colours = "".join(
         f'<li><svg viewBox="0 0 10 10" class="swatch"><rect width="10" height="10" class="{name}"/></svg>{name}</li>'
         for name in STAGES[1:]
     )
-    return f'<h2>Stages</h2>{note}<ul class="legend">{items}</ul>{"".join(parts)}'
+    tables = [_stage_table(s) for s in scenarios if s.stages]
+    return _section("Stages", note, [f'<ul class="legend">{colours}</ul>', *tables] if tables else [])
 
 
 def _stage_table(scenario: Scenario) -> str:
@@ -159,16 +159,17 @@ def _stage_table(scenario: Scenario) -> str:
 
 
 def _timelines(scenarios: Sequence[Scenario]) -> str:
-    shown = [s for s in scenarios if s.trace]
-    if not shown:
-        return ""
     note = (
-        "<p>Milliseconds. Each stage has a row, and more where it holds several frames at once; neighbouring frames "
-        "have two shades. The strokes above are when frames were available, or due; a frame with a red edge was "
-        "replaced by a newer one before the sink took it.</p>"
+        "Milliseconds. Each stage has a row, and more where it holds several frames at once; neighbouring frames have "
+        "two shades. The strokes above are when frames were available, or due; a frame with a red edge was replaced by "
+        "a newer one before the sink took it."
     )
-    parts = [f"<h3>{escape(s.label)}</h3>{timeline(s.trace, title=f'One second of frames, {s.label}')}" for s in shown]
-    return f"<h2>One second of frames</h2>{note}{''.join(parts)}"
+    return _section("One second of frames", note, map(_timeline, (s for s in scenarios if s.trace)))
+
+
+def _timeline(scenario: Scenario) -> str:
+    drawn = timeline(scenario.trace, title=f"One second of frames, {scenario.label}")
+    return f"<h3>{escape(scenario.label)}</h3>{drawn}"
 
 
 def _scaling(curves: Sequence[Curve]) -> str:
@@ -177,8 +178,8 @@ def _scaling(curves: Sequence[Curve]) -> str:
         mine = [c for c in curves if c.over == over]
         parts.append(_warnings(f"{_OVER[over]}, {c.precision}: {'; '.join(c.warnings)}" for c in mine if c.warnings))
         charts = "".join(_curve(mine, over, figure) for figure in _CURVES)
-        parts.append(f'<div class="two">{charts}</div>')
-    return f"<h2>Scaling</h2>{''.join(parts)}" if parts else ""
+        parts.append(f'<div class="two">{charts}</div>' if charts else "")
+    return _section("Scaling", "Strokes are 95 % bounds, where there are enough frames for them.", parts)
 
 
 def _curve(curves: Sequence[Curve], over: str, figure: str) -> str:
@@ -195,7 +196,7 @@ def _curve(curves: Sequence[Curve], over: str, figure: str) -> str:
     if not lines:
         return ""
     tops = [y for line in lines for y in (*(p[1] for p in line.points), *(b[2] for b in line.bounds))]
-    x, y = category_axis(labels, _OVER[over]), linear_axis(tops, "ms" if figure == "p99" else "fps")
+    x, y = category_axis(labels, _OVER[over]), linear_axis(tops, "fps")
     title = f"{_CURVES[figure]}, by {_OVER[over]}"
     chart = line_chart(lines, x, y, title=title)
     return f"<figure><h3>{escape(title)}</h3>{chart}{legend([line.label for line in lines])}</figure>"

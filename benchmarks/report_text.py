@@ -5,16 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from cutline.benchmarks.schema import Document, Figure, Scenario
-from cutline.benchmarks.statistics import CV_LIMIT
+from cutline.benchmarks.statistics import CV_LIMIT, number
 
-__all__ = ["bounded", "figure_rows", "machine_rows", "number"]
-
-
-def number(value: float) -> str:
-    """Three significant digits, more before the point: 0.812, 14.2, 1520."""
-    size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:.{digits}f}"
+__all__ = ["bounded", "figure_rows", "machine_rows"]
 
 
 def bounded(figure: Figure) -> list[str]:

@@ -35,8 +35,8 @@ wait_sink  composite done, to taken by the sink
 sink       encode, write, show
 """
 
-ScenarioKind = Literal["network", "single stream", "multi stream", "paced", "throughput", "start", "scaling"]
-Unit = Literal["ms", "s", "fps", "core-ms", "MiB", "bytes", "mJ", "W", "us", "frames", "ratio"]
+ScenarioKind = Literal["network", "single stream", "multi stream", "paced", "throughput", "start"]
+Unit = Literal["ms", "s", "fps", "core-ms", "MiB", "mJ", "frames", "ratio"]
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,7 +146,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warm_up_s: float = 0.0
     repeats: int = 1
     figures: dict[str, Figure] = {}
-    cdfs: dict[str, Cdf] = {}  # "latency", "sink", "compute"
+    cdfs: dict[str, Cdf] = {}  # "latency", of a paced one also "sink"
     stages: tuple[Stage, ...] = ()
     trace: tuple[FrameRecord, ...] = ()  # one second of frames
     times: tuple[NetworkTime, ...] = ()  # network: the last 1000 inferences at most
@@ -174,13 +174,13 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     x: float  # streams, pixels of a frame, or cores
     label: str  # "4", "1080p", "2"
-    figures: dict[str, Figure]  # fps of all streams together; p99; per_stream
+    figures: dict[str, Figure]  # fps of all streams together; per_stream, where there are several
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How figures change when one thing grows."""
 
-    over: Literal["streams", "size", "cores", "batch"]
+    over: Literal["streams", "size", "cores"]
     precision: str
     points: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
@@ -237,7 +237,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     created: str  # UTC, 2026-11-21T09:30:00Z
     commit: str | None = None  # of the sources, where they lie in a repository
     command: tuple[str, ...]  # words after `cutline bench`
-    seconds: float  # wall time of the whole run
+    seconds: float  # wall time of the run; compiling the network and making clips came before
     complete: bool  # False: interrupted; what there is, is here
     machine: Machine
     model: Model

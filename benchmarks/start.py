@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import final
 
 import msgspec
-import numpy as np
 
 from cutline.benchmarks.figures import Ground
 from cutline.benchmarks.fresh import FreshJob, FreshResult
 from cutline.benchmarks.schema import Figure, Scenario
 from cutline.benchmarks.setting import Setting, Watch
-from cutline.benchmarks.statistics import coefficient_of_variation
+from cutline.benchmarks.statistics import figure_of_few
 from cutline.runtime.errors import DeviceError
 
 __all__ = ["fresh_job", "run_fresh", "run_start"]
@@ -125,14 +124,8 @@ def run_start(setting: Setting) -> list[Scenario]:
 
 
 def _scenario(ground: Ground, found: _Starts) -> Scenario:
-    seen = {
-        name: Figure(
-            value=round(float(np.median(values)), 4), unit="s", better="lower", n=len(values), repeats=tuple(values),
-            cv=coefficient_of_variation(values),
-        )
-        for name, values in (("cold", found.cold), ("warm", found.warm))
-        if values
-    }  # fmt: skip
+    starts = {"cold": found.cold, "warm": found.warm}
+    seen = {name: figure_of_few(values, "s") for name, values in starts.items() if values}
     for name, size in found.memory_mib.items():
         seen[f"memory.{name}"] = Figure(value=size, unit="MiB", better="lower", n=1)
     return ground.scenario(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cutline.benchmarks.schema import Cdf, Figure, Unit
 
 __all__ = [
-    "CONFIDENCE", "CV_LIMIT", "cdf", "coefficient_of_variation", "figure_of_mean", "figure_of_quantile", "label_of",
+    "CONFIDENCE", "CV_LIMIT", "cdf", "figure_of_few", "figure_of_mean", "figure_of_quantile", "label_of", "number",
     "quantile", "rank_bounds", "samples_needed",
 ]  # fmt: skip
 
@@ -70,6 +70,11 @@ def coefficient_of_variation(repeats: Sequence[float]) -> float | None:
     if len(repeats) < 2 or not np.mean(repeats):
         return None
     return float(np.std(repeats, ddof=1) / abs(np.mean(repeats)))
+
+
+def number(value: float) -> str:
+    """For people: three digits, all of those before the point: 0.812, 14.2, 1520."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
 def figure_of_quantile(parts: Sequence[Samples], q: float, unit: Unit = "ms") -> Figure | None:
@@ -123,6 +128,11 @@ def figure_of_mean(
     repeats = tuple(map(_mean, blocks)) if len(blocks) == len(parts) else ()
     method: Literal["bootstrap", "none"] = "bootstrap" if low is not None else "none"
     return _figure(_mean(np.concatenate(blocks, axis=1)), unit, better, n, (low, high), method, repeats)
+
+
+def figure_of_few(values: Sequence[float], unit: Unit) -> Figure:
+    """The median of a few values that are dear to measure, lower is better; they are the repeats, too few for bounds."""
+    return _figure(float(np.median(values)), unit, "lower", len(values), (None, None), "none", tuple(values))
 
 
 def cdf(samples: Samples, unit: Unit = "ms") -> Cdf | None:

@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cutline.benchmarks.schema import Curve, Document, Figure, Scenario
-from cutline.benchmarks.statistics import CV_LIMIT
+from cutline.benchmarks.statistics import CV_LIMIT, number
 
 __all__ = ["show", "shown"]
 
 LATENCY = ("p50", "p90", "p99", "p99.9")
 # figures that have their place elsewhere: a column, or the head of the table of stages
 ELSEWHERE = frozenset({*LATENCY, *(f"latency.{q}" for q in LATENCY), "fps", "core_ms", "python_ms"})
-DIGITS = 3
 
 
 def show(document: Document, console: Console) -> None:
@@ -48,19 +47,12 @@ def show(document: Document, console: Console) -> None:
 
 def shown(figure: Figure) -> str:
     """A value in three digits, with its bounds."""
-    value = _digits(figure.value)
+    value = number(figure.value)
     if figure.low is None and figure.high is None:
         return value
-    low = "" if figure.low is None else _digits(figure.low)
-    high = "..." if figure.high is None else _digits(figure.high)
+    low = "" if figure.low is None else number(figure.low)
+    high = "..." if figure.high is None else number(figure.high)
     return f"{value} ({low}-{high})"
-
-
-def _digits(value: float) -> str:
-    size = abs(value)
-    if size >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.{DIGITS}g}"
 
 
 def _scenarios(scenarios: Sequence[Scenario]) -> Table:
@@ -90,7 +82,7 @@ def _named(name: str, figure: Figure) -> str:
     if figure.unit == "ratio" and name != "ratio":
         return f"{name} {100 * figure.value:.1f} %"
     unit = "" if figure.unit in ("ratio", "frames") else f" {figure.unit}"
-    value = f"{figure.value:.0f}" if figure.unit == "frames" else _digits(figure.value)
+    value = f"{figure.value:.0f}" if figure.unit == "frames" else number(figure.value)
     return f"{name} {value}{unit}"
 
 
@@ -109,7 +101,7 @@ def _stages(scenario: Scenario) -> Table:
     whole, python = scenario.figures.get("core_ms"), scenario.figures.get("python_ms")
     title = f"stages: {escape(scenario.label)}"
     if whole is not None and python is not None:
-        title += f"; {_digits(whole.value)} core-ms a frame, Python's share {_digits(python.value)}"
+        title += f"; {number(whole.value)} core-ms a frame, Python's share {number(python.value)}"
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     table.add_column("stage", min_width=len(title) - 40)
     for name in ("median ms", "mean ms", "share", "core-ms", "MB"):
@@ -117,10 +109,10 @@ def _stages(scenario: Scenario) -> Table:
     for stage in scenario.stages:
         table.add_row(
             stage.name,
-            _digits(stage.wall_ms.value),
-            _digits(stage.mean_ms),
+            number(stage.wall_ms.value),
+            number(stage.mean_ms),
             "" if stage.share is None else f"{100 * stage.share:.0f} %",
-            "" if stage.core_ms is None else _digits(stage.core_ms),
+            "" if stage.core_ms is None else number(stage.core_ms),
             "" if stage.bytes is None else f"{stage.bytes / 1e6:.1f}",
         )
     return table
@@ -133,7 +125,7 @@ def _curve(curve: Curve) -> Table:
     table.add_column("of each", justify="right")
     for point in curve.points:
         each = point.figures.get("per_stream")
-        table.add_row(point.label, shown(point.figures["fps"]), _digits(each.value) if each else "")
+        table.add_row(point.label, shown(point.figures["fps"]), number(each.value) if each else "")
     return table
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from cutline.calibration.collect import Progress
 from cutline.calibration.sensitivity import LayerError, Recipe, rank_layers
-from cutline.calibration.trials import MatteError, Trials
+from cutline.calibration.trials import Limits, MatteError, Trials
 from cutline.calibration.typed import TypedModel
-from cutline.runtime.errors import UsageError
 
 __all__ = ["Fit", "fit_budget"]
 
@@ -21,69 +20,50 @@ class Fit:
     floats: layers that went back to FP16, most sensitive first
     error: of `typed`, or of FP16 throughout when that failed too
     ranking: empty when INT8 passed at once, so that no ranking was needed
-    steps: (layers in FP16, error) in the order in which they were tried
     """
 
     typed: TypedModel | None
     floats: tuple[str, ...]
     error: MatteError
     ranking: tuple[LayerError, ...]
-    steps: tuple[tuple[int, MatteError], ...]
 
 
-def fit_budget(recipe: Recipe, trials: Trials, *, budget: float, progress: Progress | None = None) -> Fit:
-    """Find the fewest layers that must stay in FP16, taken in order of sensitivity.
+def fit_budget(recipe: Recipe, trials: Trials, limits: Limits, *, progress: Progress | None = None) -> Fit:
+    """Find as few layers as possible that must stay in FP16.
 
-    Bisection: about log2(layers) networks are run after the ranking. The error need not fall with each layer, so that
-    fewer might do; what is returned was measured and passes.
-
-    Args:
-        budget: largest mean absolute difference of the mattes, opacity in 0..1.
-    Raises:
-        UsageError: the budget is negative or not a number.
+    Bisection over the layers in order of sensitivity, about log2(layers) networks after the ranking. What layers cost
+    does not add up, so each that went back is then tried in INT8 once more, the least sensitive first. What is returned
+    was measured and passes.
     """
-    if not budget >= 0:
-        raise UsageError("the budget must not be negative", remedy="Give a number such as 0.003.", budget=budget)
-    steps: list[tuple[int, MatteError]] = []
+    tried = 0
 
     def passes(floats: tuple[str, ...]) -> bool:
+        nonlocal tried
         if progress is not None:
-            progress(len(steps), None, f"INT8 with {len(floats)} layers kept in FP16")
-        steps.append((len(floats), recipe.measure(trials, floats)))
-        return steps[-1][1].mad <= budget
+            progress(tried, None, f"INT8 with {len(floats)} layers kept in FP16")
+        tried += 1
+        return limits.admit(recipe.measure(trials, floats))
 
     if passes(()):
-        return _fit(recipe, (), (), steps, found=True)
+        return Fit(typed=recipe.typed(()), floats=(), error=recipe.measure(trials, ()), ranking=())
     ranking = rank_layers(recipe, trials, progress=progress)
-    order = tuple(entry.layer for entry in ranking)
-    if not passes(order):
-        return _fit(recipe, order, ranking, steps, found=False)
-    fails, works = 0, len(order)
+    floats = tuple(entry.layer for entry in ranking)
+    if not passes(floats):
+        return Fit(typed=None, floats=floats, error=recipe.measure(trials, floats), ranking=ranking)
+    fails, works = 0, len(floats)
     while works - fails > 1:
         middle = (fails + works) // 2
-        if passes(order[:middle]):
+        if passes(floats[:middle]):
             works = middle
         else:
             fails = middle
-    return _fit(recipe, order[:works], ranking, steps, found=True)
-
-
-def _fit(
-    recipe: Recipe,
-    floats: tuple[str, ...],
-    ranking: tuple[LayerError, ...],
-    steps: list[tuple[int, MatteError]],
-    *,
-    found: bool,
-) -> Fit:
-    error = next(error for count, error in reversed(steps) if count == len(floats))
-    return Fit(
-        typed=_explain(recipe.typed(floats), ranking, floats) if found else None,
-        floats=floats,
-        error=error,
-        ranking=ranking,
-        steps=tuple(steps),
-    )
+    floats = floats[:works]
+    for layer in reversed(floats):
+        fewer = tuple(name for name in floats if name != layer)
+        if passes(fewer):
+            floats = fewer
+    typed = _explain(recipe.typed(floats), ranking, floats)
+    return Fit(typed=typed, floats=floats, error=recipe.measure(trials, floats), ranking=ranking)
 
 
 def _explain(typed: TypedModel, ranking: tuple[LayerError, ...], floats: tuple[str, ...]) -> TypedModel:

@@ -1,8 +1,11 @@
-"""What the user sees of a network's raw outputs. Needs NumPy alone: `cutline verify` uses it on bare devices."""
+"""What the user sees of a network's raw outputs, and how well the solid parts of mattes agree.
+
+Needs NumPy alone: `cutline verify` uses it on bare devices.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,27 @@ from numpy.typing import NDArray
 
 from cutline.runtime.contract import ModelContract, Output
 
-__all__ = ["result_of"]
+__all__ = ["SOLID", "iou_loss", "result_of"]
 
 F32 = NDArray[np.float32]
+SOLID = 0.5  # alpha from which a pixel counts as product
+MIN_UNION = 0.002  # of all pixels; with less product than that IoU is noise and is not judged
+
+
+def iou_loss(results: Sequence[F32], reference: Sequence[F32]) -> float | None:
+    """1 - intersection over union of the solid parts, over all mattes float32[h, w] together.
+
+    Returns:
+        None when there is too little product to judge, and for pictures float32[3, h, w].
+    """
+    inter, union, pixels = 0, 0, 0
+    for one, other in zip(results, reference, strict=True):
+        if one.ndim == 2:
+            solid = one >= SOLID, other >= SOLID
+            inter += int(np.count_nonzero(solid[0] & solid[1]))
+            union += int(np.count_nonzero(solid[0] | solid[1]))
+            pixels += one.size
+    return 1.0 - inter / union if union and union >= MIN_UNION * pixels else None
 
 
 def result_of(contract: ModelContract, outputs: Mapping[str, NDArray[Any]]) -> F32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
@@ -12,10 +13,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from cutline.calibration.results import iou_loss
 from cutline.calibration.runner import Runner
-from cutline.runtime.errors import BadInputError, InternalError, StorageError
+from cutline.runtime.errors import BadInputError, InternalError, StorageError, UsageError
 
-__all__ = ["MatteError", "Trials", "matte_error"]
+__all__ = ["Limits", "MatteError", "Trials", "matte_error"]
 
 F32 = NDArray[np.float32]
 Make = Callable[[], onnx.ModelProto]
@@ -27,31 +29,43 @@ class MatteError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mad: float  # mean absolute difference over all frames
     worst_mad: float  # of the worst frame
     worst_frame: int  # its place in the set
-    iou_loss: float  # 1 - intersection over union of alpha > 0.5, over all frames together; 0 where nothing is solid
+    iou_loss: float  # 1 - intersection over union of the solid parts, over all frames; 0 with too little of them
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a variant may differ by, in the units of MatteError. What is not given is not judged."""
+
+    mad: float
+    worst_mad: float = math.inf
+    iou_loss: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not min(self.mad, self.worst_mad, self.iou_loss) >= 0:
+            raise UsageError("the budget must not be negative", remedy="Give a number such as 0.003.", budget=self.mad)
+
+    def admit(self, error: MatteError) -> bool:
+        """Whether that is near enough."""
+        return error.mad <= self.mad and error.worst_mad <= self.worst_mad and error.iou_loss <= self.iou_loss
 
 
 def matte_error(results: Sequence[F32], reference: Sequence[F32]) -> MatteError:
-    """Compare frame by frame.
+    """Compare frame by frame. A result that is not a number is as far off as can be, and so is all that comes with it.
 
     Raises:
         InternalError: the sets differ in length or shape, or are empty.
-        BadInputError: a result holds NaN or infinity.
     """
     if not results or [a.shape for a in results] != [b.shape for b in reference]:
         raise InternalError("results do not match their reference", remedy="Report this model.")
     if bad := [i for i, a in enumerate(results) if not np.isfinite(a).all()]:
-        raise BadInputError(
-            "the typed network produced values that are not numbers",
-            remedy="Keep more layers in float.",
-            frame=bad[0],
-        )
+        return MatteError(mad=1.0, worst_mad=1.0, worst_frame=bad[0], iou_loss=1.0)
     mads = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in zip(results, reference, strict=True)]
     worst = int(np.argmax(mads))
-    solid = [(a > 0.5, b > 0.5) for a, b in zip(results, reference, strict=True)]
-    union = sum(int(np.count_nonzero(a | b)) for a, b in solid)
-    shared = sum(int(np.count_nonzero(a & b)) for a, b in solid)
-    iou_loss = 1.0 - shared / union if union else 0.0
-    return MatteError(mad=float(np.mean(mads)), worst_mad=mads[worst], worst_frame=worst, iou_loss=iou_loss)
+    return MatteError(
+        mad=float(np.mean(mads)),
+        worst_mad=mads[worst],
+        worst_frame=worst,
+        iou_loss=iou_loss(results, reference) or 0.0,
+    )
 
 
 class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -87,7 +87,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
     origins = demand_compilers(_cuda_devices(options, devices), subject.cubins)
     footage = gather(subject, options.calib, options.table, cache, progress)
     evidence = Evidence(subject.model, subject.contract, footage.held_out, Gate.of(options.budget), cache)
-    made = _Maker(subject, footage, evidence, options.budget, cache, progress)
+    made = _Maker(subject, footage, evidence, cache, progress)
     try:
         chooser = Chooser(
             made, evidence, native=cpu_precisions(), calibrated=footage.table is not None, progress=progress
@@ -153,10 +153,10 @@ class _Maker:
     """Makes each graph once. INT8 is fitted to the budget first, for CPUs and for GPUs each in their own way."""
 
     def __init__(
-        self, subject: Subject, footage: Footage, evidence: Evidence, budget: float, cache: Cache, progress: Progress
+        self, subject: Subject, footage: Footage, evidence: Evidence, cache: Cache, progress: Progress
     ) -> None:
         self._subject, self._footage, self._evidence = subject, footage, evidence
-        self._budget, self._cache, self._progress = budget, cache, progress
+        self._cache, self._progress = cache, progress
         self._made: dict[Precision, Candidate] = {}
         self.int8: dict[Ground, Int8] = {}
 
@@ -174,7 +174,6 @@ class _Maker:
                 self._subject,
                 self._footage,
                 ground,
-                self._budget,
                 self._evidence,
                 self._cache,
                 self._progress,

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cutline.calibration.results import SOLID, iou_loss
+
 if TYPE_CHECKING:
     import onnx
 
@@ -21,8 +23,6 @@ __all__ = ["Accuracy", "Gate", "Proof", "compare_mattes", "prove"]
 F32 = NDArray[np.float32]
 BAND = 3  # pixels at the network's size on either side of the edge: where a matte shows its quality
 WORST = 6  # frames kept for the report
-SOLID = 0.5  # alpha from which a pixel counts as product
-MIN_UNION = 0.002  # of all pixels; with less product than that IoU is noise and is not judged
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,22 +94,19 @@ def compare_mattes(
 ) -> Accuracy:
     """Figures over all frames, and which of them miss the gate. A NaN misses it whatever the limits are."""
     mads = [_finite_mad(a, b) for a, b in zip(wanted, found, strict=True)]
-    band_sum, band_count, inter, union = 0.0, 0, 0, 0
+    band_sum, band_count = 0.0, 0
     for one, other in zip(wanted, found, strict=True):
         if one.ndim != 2:  # a style network's picture has no edge
             continue
         band = edge_band(one)
         band_sum += float(np.abs(one - other)[band].sum())
         band_count += int(band.sum())
-        inter += int(((one >= SOLID) & (other >= SOLID)).sum())
-        union += int(((one >= SOLID) | (other >= SOLID)).sum())
-    pixels = sum(m.size for m in wanted)
-    iou = inter / union if union >= MIN_UNION * pixels else None
+    loss = iou_loss(found, wanted)
     finite = all(np.isfinite(m).all() for m in found)
     alpha_mad = float(np.mean(mads))
     worst = int(np.argmax(mads))
     largest = max(float(np.abs(a - b).max()) for a, b in zip(wanted, found, strict=True))
-    failures = _failures(gate, alpha_mad, mads[worst], worst, iou, finite=finite, repeatable=repeatable)
+    failures = _failures(gate, alpha_mad, mads[worst], worst, loss, finite=finite, repeatable=repeatable)
     return Accuracy(
         frames=len(wanted),
         alpha_mad=_plain(alpha_mad),
@@ -117,7 +114,7 @@ def compare_mattes(
         worst_mad=_plain(mads[worst]),
         worst_frame=worst,
         largest=_plain(largest),
-        iou=iou,
+        iou=None if loss is None else 1.0 - loss,
         finite=finite,
         repeatable=repeatable,
         source=source,
@@ -126,7 +123,7 @@ def compare_mattes(
 
 
 def _failures(
-    gate: Gate, mad: float, worst_mad: float, worst: int, iou: float | None, *, finite: bool, repeatable: bool
+    gate: Gate, mad: float, worst_mad: float, worst: int, loss: float | None, *, finite: bool, repeatable: bool
 ) -> tuple[str, ...]:
     lines = []
     if not finite:
@@ -137,8 +134,8 @@ def _failures(
         lines.append(f"alpha MAD {mad:.5f} is above the budget {gate.alpha_mad:g}")
     if not worst_mad <= gate.worst_mad:
         lines.append(f"alpha MAD {worst_mad:.5f} of frame {worst} is above {gate.worst_mad:g}")
-    if iou is not None and not 1 - iou <= gate.iou_loss:
-        lines.append(f"IoU loss {1 - iou:.5f} is above {gate.iou_loss:g}")
+    if loss is not None and not loss <= gate.iou_loss:
+        lines.append(f"IoU loss {loss:.5f} is above {gate.iou_loss:g}")
     return tuple(lines)
 
 

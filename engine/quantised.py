@@ -15,7 +15,7 @@ from cutline.calibration.graph import model_digest
 from cutline.calibration.placement import POLICIES
 from cutline.calibration.runner import Feed, Runner, ort_runner
 from cutline.calibration.sensitivity import LayerError, Recipe, rank_layers
-from cutline.calibration.trials import MatteError, Trials
+from cutline.calibration.trials import Limits, MatteError, Trials
 from cutline.engine.cache import Cache
 from cutline.engine.candidates import Candidate, as_candidate
 from cutline.engine.cpu import cpu_name, cpu_runner, cpu_version
@@ -23,16 +23,16 @@ from cutline.engine.evidence import Evidence, HeldOut
 from cutline.engine.footage import Footage
 from cutline.engine.half import emulate_half
 from cutline.engine.progress import Progress, counting
+from cutline.engine.proof import Gate
 from cutline.engine.subject import Subject
 from cutline.engine.targets import Ground
 from cutline.runtime.errors import InternalError
 
 __all__ = ["Int8", "fit_int8"]
 
-SHARE = 0.8  # of the budget that the search may use at most: it sees other frames than the proof
+SHARES = (0.8, 0.6, 0.4, 0.2)  # of the room that 16 bits leave in the gate: the search sees other frames than the proof
 POLICY: dict[Ground, str] = {"cpu": "openvino", "gpu": "shared"}
 VARIANT: dict[Ground, str] = {"cpu": "openvino", "gpu": ""}
-TIGHTER = 5  # steps of bisection when the mean error is within the budget and the gate is missed all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,13 @@ class Int8:
     floats: tuple[str, ...]  # layers given back to FP16, most sensitive first
     error: MatteError  # of the candidate on the search's frames; without one, of FP16 throughout
     ranking: tuple[LayerError, ...]  # of every layer that may be INT8, most harmful first
-    floor: float  # mean error with none of them in INT8: what the rest costs in its own float type
+    floor: MatteError  # with none of them in INT8: what the rest costs in its own float type
 
 
 def fit_int8(
     subject: Subject,
     footage: Footage,
     ground: Ground,
-    budget: float,
     evidence: Evidence,
     cache: Cache,
     progress: Progress,
@@ -61,10 +60,9 @@ def fit_int8(
 
     Args:
         ground: what the graph is for.
-        budget: largest mean error of the mattes.
-        evidence: judges by the whole gate, on held-out frames. The search knows the mean error alone; when the gate is
-            missed for another reason, the largest mean error with which it is passed is looked for. If there is none,
-            the first graph is returned: the caller says what it misses.
+        evidence: has the gate. The search meets it on calibration frames, with room to spare, and the graph must pass
+            it on held-out ones; when it does not, the search is repeated with more to spare. If nothing helps, the
+            first graph is returned: the caller says what it misses.
     """
     if footage.table is None:
         raise InternalError("INT8 was asked for without a calibration table", remedy="Report this.")
@@ -78,50 +76,47 @@ def fit_int8(
         [ground, cpu_name(), cpu_version()],
     )
     stage = f"int8 for {ground.upper()}s"
-    result = cache.key("int8", key, budget, evidence.identity)
+    result = cache.key("int8", key, evidence.identity)
     if (kept := cache.get(result)) is not None:
         found = _unpack(kept, ground)
     else:
         trials = Trials(subject.model, _runner(subject, frames, ground), key=key, path=cache.folder / f"{key}.json")
-        found = _search(recipe, trials, ground, budget, evidence, counting(progress, stage))
+        found = _search(recipe, trials, ground, evidence, counting(progress, stage))
         cache.put(result, _pack(found))
     progress.step(stage, 1.0)
     progress.say(f"{stage}: {_in_words(found)}")
     return found
 
 
-def _search(
-    recipe: Recipe, trials: Trials, ground: Ground, budget: float, evidence: Evidence, tell: Callable[..., None]
-) -> Int8:
+def _search(recipe: Recipe, trials: Trials, ground: Ground, evidence: Evidence, tell: Callable[..., None]) -> Int8:
     ranking = rank_layers(recipe, trials, progress=tell) if ground == "cpu" else ()
-    floor = recipe.measure(trials, recipe.placement().int8).mad
-
-    def attempt(limit: float) -> tuple[Int8, bool]:
-        fit = fit_budget(recipe, trials, budget=limit, progress=tell)
+    floor = recipe.measure(trials, recipe.placement().int8)
+    first: Int8 | None = None
+    for share in SHARES:
+        fit = fit_budget(recipe, trials, _limits(floor, evidence.gate, share), progress=tell)
         quantised = fit.typed is not None and "int8" in fit.typed.layers.values()
         candidate = as_candidate(fit.typed, VARIANT[ground]) if fit.typed is not None and quantised else None
         found = Int8(
             candidate=candidate, floats=fit.floats, error=fit.error, ranking=ranking or fit.ranking, floor=floor
         )
-        return found, candidate is not None and evidence.prove(candidate, ground).accuracy.passed
+        first = first or found
+        if candidate is None or evidence.prove(candidate, ground).accuracy.passed:
+            return first if candidate is None else found
+    assert first is not None
+    return first
 
-    found, good = attempt(SHARE * budget)
-    return found if good or found.candidate is None else _tighten(found, attempt)
 
+def _limits(floor: MatteError, gate: Gate, share: float) -> Limits:
+    """What 16 bits cost and a share of the room that the gate leaves beyond it; the gate itself where that is none."""
 
-def _tighten(first: Int8, attempt: Callable[[float], tuple[Int8, bool]]) -> Int8:
-    """The graph of the largest mean error that passes the gate, by bisection; `first`, if none does."""
-    best, low, high = first, 0.0, first.error.mad
-    for _ in range(TIGHTER):
-        middle = (low + high) / 2
-        found, good = attempt(middle)
-        if good:
-            best, low = found, middle
-        elif found.candidate is None:
-            low = middle  # FP16 itself differs by more than that
-        else:
-            high = min(middle, found.error.mad)
-    return best
+    def between(least: float, most: float) -> float:
+        return min(least + share * (most - least), most)
+
+    return Limits(
+        mad=between(floor.mad, gate.alpha_mad),
+        worst_mad=between(floor.worst_mad, gate.worst_mad),
+        iou_loss=between(floor.iou_loss, gate.iou_loss),
+    )
 
 
 def _in_words(found: Int8) -> str:
@@ -140,7 +135,7 @@ class _Stored(msgspec.Struct, frozen=True):
     floats: tuple[str, ...]
     error: MatteError
     ranking: list[tuple[str, MatteError]]
-    floor: float
+    floor: MatteError
 
 
 def _pack(found: Int8) -> bytes:

@@ -233,7 +233,7 @@ def _ranking(found: Int8, ground: Ground) -> str:
     where = "in OpenVINO" if ground == "cpu" else "with a GPU's roundings"
     note = (
         f"<p>Alpha MAD on calibration frames, {where}, when this layer alone is INT8; "
-        f"with none in INT8 it is {found.floor:.6f}.</p>"
+        f"with none in INT8 it is {found.floor.mad:.6f}.</p>"
     )
     more = len(found.ranking) - len(rows)
     rest = f"<p>{more} layers that cost less are not shown.</p>" if more > 0 else ""

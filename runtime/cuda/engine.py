@@ -58,9 +58,10 @@ class CudaEngine:
         Raises:
             DeviceError: the style network runs elsewhere.
         """
-        if style is not None and not isinstance(style, CudaEngine):
+        here = self._driver.device
+        if style is not None and not (isinstance(style, CudaEngine) and style._driver.device == here):
             raise DeviceError(
-                "the style network does not run on the GPU",
+                f"the style network does not run on {here}",
                 remedy="Build its bundle for this GPU too, or use --device cpu.",
                 style=style.name,
                 device=style.device,

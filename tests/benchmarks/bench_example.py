@@ -142,4 +142,4 @@ def network_time(number: int, scale: float) -> NetworkTime:
 
 def point(x: float, label: str, fps: float) -> Point:
     """A place on a curve."""
-    return Point(x=x, label=label, figures={"fps": rate(fps), "p99": ms(2000 / fps)})
+    return Point(x=x, label=label, figures={"fps": rate(fps)})

@@ -9,7 +9,7 @@ import pytest
 from bench_example import example, ms
 
 from cutline.benchmarks.report import report
-from cutline.benchmarks.report_text import bounded, number
+from cutline.benchmarks.report_text import bounded
 from cutline.benchmarks.schema import Document, Figure
 
 VOID = {"meta", "br"}
@@ -120,13 +120,6 @@ def test_every_class_has_a_colour_by_day_and_by_night() -> None:
         assert f".{word}" in style or word in ("stage",), word
     light, dark = (set(re.findall(r"(--[\w-]+):", block)) for block in re.findall(r":root\{([^}]*)\}", style)[2:4])
     assert light == dark
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0.000"), (0.8123, "0.812"), (9.996, "10.00"), (14.24, "14.2"), (1520, "1520")]
-)
-def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert number(value) == text
 
 
 def test_a_share_is_a_percentage_and_a_ratio_a_factor() -> None:

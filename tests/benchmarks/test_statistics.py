@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from cutline.benchmarks.statistics import (
     cdf,
+    figure_of_few,
     figure_of_mean,
     figure_of_quantile,
+    number,
     quantile,
     rank_bounds,
     samples_needed,
@@ -143,6 +145,23 @@ def test_bounds_of_a_mean_know_that_rounds_differ_and_not_only_blocks() -> None:
         assert figure.high is not None
         held += figure.low <= 50 <= figure.high
     assert 0.85 <= held / 200 <= 0.98  # drawn over blocks alone it would be 0.4
+
+
+def test_a_few_values_have_a_median_and_a_variation_and_no_bounds() -> None:
+    figure = figure_of_few([0.9, 0.7, 0.8], "s")
+    assert (figure.value, figure.low, figure.high, figure.repeats) == (0.8, None, None, (0.9, 0.7, 0.8))
+    assert figure.warnings == ("varies by 12.5 % between repeats",)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00"), (0.012345, "0.0123"), (0.8123, "0.812"), (9.996, "10.0"), (14.24, "14.2"), (99.97, "100"),
+        (1520, "1520"), (-0.5, "-0.500"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float, text: str) -> None:
+    assert number(value) == text
 
 
 def test_a_distribution_rises_and_ends_at_the_greatest_sample() -> None:

@@ -6,8 +6,8 @@ import msgspec
 from bench_example import example
 from rich.console import Console
 
-from cutline.benchmarks.schema import Document, Figure
-from cutline.benchmarks.table import show, shown
+from cutline.benchmarks.schema import Document
+from cutline.benchmarks.table import show
 
 
 def printed(document: Document) -> str:
@@ -47,12 +47,3 @@ def test_names_are_no_markup() -> None:
 def test_nothing_at_all_can_be_shown() -> None:
     empty = msgspec.structs.replace(example(), scenarios=(), scaling=(), complete=False)
     assert "interrupted" in printed(empty)
-
-
-def test_values_have_three_digits() -> None:
-    def value(number: float) -> str:
-        return shown(Figure(value=number, unit="ms", better="lower", n=1))
-
-    assert [value(x) for x in (1234.5, 56.78, 3.456, 0.1, 0.012345, 0.0)] == [
-        "1234", "56.8", "3.46", "0.10", "0.0123", "0.00"
-    ]  # fmt: skip

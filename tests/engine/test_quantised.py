@@ -1,44 +1,62 @@
-"""The search for an INT8 graph that passes the whole gate, not the mean error alone."""
+"""The search for an INT8 graph: within the gate on calibration frames, and passing it on held-out ones."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
+import pytest
 
-from cutline.calibration.trials import MatteError
-from cutline.engine.candidates import Candidate
-from cutline.engine.quantised import Int8, _tighten
+from cutline.calibration.budget import Fit
+from cutline.calibration.trials import Limits, MatteError
+from cutline.calibration.typed import TypedModel
+from cutline.engine import quantised
+from cutline.engine.proof import Gate
+from cutline.engine.quantised import Int8, _limits, _search
 
-ERRORS = {0: 0.0020, 1: 0.0014, 2: 0.0011, 3: 0.0006, 4: 0.0003, 5: 0.0001}  # layers given back -> mean error
-
-
-def found(floats: int) -> Int8:
-    error = MatteError(mad=ERRORS[floats], worst_mad=0, worst_frame=0, iou_loss=0)
-    names = tuple(str(i) for i in range(floats))
-    candidate = Candidate(precision="int8", model=onnx.ModelProto(), layers={}, reasons={})
-    return Int8(candidate=candidate, floats=names, error=error, ranking=(), floor=0.0)
-
-
-def nothing() -> Int8:
-    return Int8(candidate=None, floats=(), error=found(5).error, ranking=(), floor=0.0)
+GATE = Gate(alpha_mad=0.002, worst_mad=0.02, iou_loss=0.004)
+FLOOR = MatteError(mad=0.001, worst_mad=0.01, worst_frame=0, iou_loss=0.002)
+COSTS = (0.0020, 0.0017, 0.0015, 0.0013, 0.0011)  # mean error with so many of four layers given back
 
 
-def attempt(needed: int) -> Any:
-    """As few layers as the limit allows; the gate is passed from `needed` of them on."""
-
-    def run(limit: float) -> tuple[Int8, bool]:
-        fits = [n for n, error in ERRORS.items() if error <= limit]
-        return (found(min(fits)), min(fits) >= needed) if fits else (nothing(), False)
-
-    return run
-
-
-def test_as_few_layers_are_given_back_as_the_gate_needs() -> None:
-    for needed in (1, 2, 3, 4):
-        assert len(_tighten(found(0), attempt(needed)).floats) == needed
+def fit(_recipe: Any, _trials: Any, limits: Limits, *, progress: Any) -> Fit:
+    """As few layers as the limit allows."""
+    count = next(n for n, cost in enumerate(COSTS) if cost <= limits.mad)
+    layers: dict[str, Any] = {str(i): "fp16" if i < count else "int8" for i in range(4)}
+    typed = TypedModel(model=onnx.ModelProto(), precision="int8", layers=layers, reasons={})
+    error = MatteError(mad=COSTS[count], worst_mad=0, worst_frame=0, iou_loss=0)
+    return Fit(typed=typed, floats=tuple(layers)[:count], error=error, ranking=())
 
 
-def test_when_nothing_passes_the_first_is_returned_so_that_the_gate_can_say_why() -> None:
-    first = found(0)
-    assert _tighten(first, attempt(99)) is first
+def search(monkeypatch: pytest.MonkeyPatch, needed: int) -> tuple[Int8, list[int]]:
+    """What is found when held-out frames need so many layers given back, and how many each attempt gave."""
+    seen: list[int] = []
+
+    def prove(candidate: Any, _ground: str) -> Any:
+        seen.append(list(candidate.layers.values()).count("fp16"))
+        return SimpleNamespace(accuracy=SimpleNamespace(passed=seen[-1] >= needed))
+
+    recipe: Any = SimpleNamespace(measure=lambda _trials, _floats: FLOOR, placement=lambda: SimpleNamespace(int8=()))
+    evidence: Any = SimpleNamespace(gate=GATE, prove=prove)
+    monkeypatch.setattr(quantised, "fit_budget", fit)
+    return _search(recipe, Any, "gpu", evidence, lambda *_: None), seen  # type: ignore[arg-type]
+
+
+def test_the_search_spares_more_of_the_gate_until_held_out_frames_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert search(monkeypatch, 0)[1] == [1]
+    found, seen = search(monkeypatch, 3)
+    assert (len(found.floats), seen) == (3, [1, 2, 3])
+
+
+def test_when_nothing_passes_the_first_is_returned_so_that_the_gate_can_say_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, seen = search(monkeypatch, 99)
+    assert (len(found.floats), found.candidate is not None, seen) == (1, True, [1, 2, 3])
+
+
+def test_the_room_is_what_16_bits_leave_in_the_gate() -> None:
+    assert _limits(FLOOR, GATE, 0.5) == Limits(mad=0.0015, worst_mad=0.015, iou_loss=0.003)
+    coarse = MatteError(mad=0.5, worst_mad=0.5, worst_frame=0, iou_loss=0.5)
+    assert _limits(coarse, GATE, 0.5) == Limits(mad=0.002, worst_mad=0.02, iou_loss=0.004)

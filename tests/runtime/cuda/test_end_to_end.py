@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,5 +227,13 @@ def test_a_style_network_on_another_device_is_refused(
     pair: tuple[Any, CudaEngine], inverting: Bundle, clip: Path
 ) -> None:
     _, gpu = pair
-    with pytest.raises(DeviceError, match="style network does not run on the GPU"):
+    with pytest.raises(DeviceError, match="style network does not run on cuda:0"):
         Pipeline(gpu, StreamOptions(input=str(clip)), style=inverting)
+    beside = FakeDriver(device=replace(A_CARD, ordinal=1))
+    contract = inverting.manifest.contract
+    painter = CudaEngine(
+        beside, HostNetwork(beside, inverting), b"cubin", contract, name="s", precision="fp32", library="OpenVINO"
+    )
+    with pytest.raises(DeviceError, match="style network does not run on cuda:0") as caught:
+        Pipeline(gpu, StreamOptions(input=str(clip)), style=painter)
+    assert "cuda:1" in str(caught.value)
