@@ -80,8 +80,8 @@ def _distributions(scenarios: Sequence[Scenario]) -> str:
     kinds = dict.fromkeys(s.kind for s in scenarios)
     charts = "".join(_distribution([s for s in scenarios if s.kind == kind], kind) for kind in kinds)
     note = (
-        "The share of frames that were no slower than so many milliseconds. Every nine has the same height, so that the "
-        "slowest can be seen. A line ends where its samples do; frames that never came keep it down."
+        "The share of frames that were no slower than so many milliseconds. Every nine has the same height, so that "
+        "the slowest can be seen. A line ends where its samples do; frames that never came keep it down."
     )
     return _section("Latency", note, [f'<div class="two">{charts}</div>'] if charts else [])
 
@@ -126,10 +126,10 @@ def _distinct(scenarios: Sequence[Scenario]) -> list[str]:
 
 def _stages(scenarios: Sequence[Scenario]) -> str:
     note = (
-        "Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was done "
-        "with it; each bar is one such time, and of closed loops only what the loop measures. Decoding runs before that, "
-        "in a process of its own, and is in the table alone. Core time is what a stage takes from the processor, wall "
-        "time what a frame waits for it."
+        "Mean milliseconds of a frame from the moment at which it was available to the moment at which the sink was "
+        "done with it; each bar is one such time, and of closed loops only what the loop measures. Decoding runs "
+        "before that, in a process of its own, and is in the table alone. Core time is what a stage takes from the "
+        "processor, wall time what a frame waits for it."
     )
     colours = "".join(
         f'<li><svg viewBox="0 0 10 10" class="swatch"><rect width="10" height="10" class="{name}"/></svg>{name}</li>'

@@ -131,7 +131,7 @@ def figure_of_mean(
 
 
 def figure_of_few(values: Sequence[float], unit: Unit) -> Figure:
-    """The median of a few values that are dear to measure, lower is better; they are the repeats, too few for bounds."""
+    """The median of values that are dear to measure, lower is better: they are the repeats, too few for bounds."""
     return _figure(float(np.median(values)), unit, "lower", len(values), (None, None), "none", tuple(values))
 
 
