@@ -224,16 +224,12 @@ def test_a_lost_device_ends_the_run_and_is_told_apart(kernels: Emulated, red: Bu
 
 
 def test_a_style_network_on_another_device_is_refused(
-    pair: tuple[Any, CudaEngine], inverting: Bundle, clip: Path
+    pair: tuple[Any, CudaEngine], kernels: Emulated, inverting: Bundle, clip: Path
 ) -> None:
     _, gpu = pair
     with pytest.raises(DeviceError, match="style network does not run on cuda:0"):
         Pipeline(gpu, StreamOptions(input=str(clip)), style=inverting)
-    beside = FakeDriver(device=replace(A_CARD, ordinal=1))
-    contract = inverting.manifest.contract
-    painter = CudaEngine(
-        beside, HostNetwork(beside, inverting), b"cubin", contract, name="s", precision="fp32", library="OpenVINO"
-    )
+    painter = engine_for(inverting, kernels, device=replace(A_CARD, ordinal=1))
     with pytest.raises(DeviceError, match="style network does not run on cuda:0") as caught:
         Pipeline(gpu, StreamOptions(input=str(clip)), style=painter)
     assert "cuda:1" in str(caught.value)
