@@ -7,6 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 from bench_example import example, ms, rate
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from cutline.benchmarks.compare import (
@@ -172,3 +174,22 @@ def test_the_table_shows_every_row() -> None:
         assert row.scenario in out.getvalue()
     assert "no difference shown" in out.getvalue()
     assert not math.isnan(found.rows[0].ratio)
+
+
+NUMBERS = st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, -1.0, 1e-308, 1e308, 5e-324]))
+FIGURES = st.builds(
+    Figure, value=NUMBERS, unit=st.just("ms"), better=st.sampled_from(["lower", "higher"]), n=st.integers(),
+    low=st.none() | NUMBERS, high=st.none() | NUMBERS, repeats=st.lists(NUMBERS, max_size=5).map(tuple),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(FIGURES, FIGURES)
+def test_no_numbers_in_a_file_break_the_comparison(first: Figure, second: Figure) -> None:
+    found = paired(document(p50=first), document(p50=second))
+    msgspec.json.encode(found)
+    violations(found, [0.95])
+    show_comparison(found, Console(file=io.StringIO()))
+    for row in found.rows:
+        assert 0 < row.ratio < math.inf
+        assert row.low is None or row.high is None or row.low <= row.ratio <= row.high or row.ratio < 1e-4

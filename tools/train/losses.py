@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- the name that every PyTorch reader knows
 
-__all__ = ["LossWeights", "composition", "laplacian", "matte_loss", "temporal"]
+__all__ = ["LossWeights", "composition", "laplacian", "matte_loss", "overlap", "temporal"]
+
+_GRAIN = 4e-3  # of the picture: goods smaller than that do not outweigh the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class LossWeights:
     laplacian: float = 0.5
     composition: float = 0.5
     fraction: float = 0.5  # extra weight of half-covered pixels in the alpha term
+    overlap: float = 0.2
     temporal: float = 1.0
 
 
@@ -46,6 +49,17 @@ def composition(alpha: Tensor, target: Tensor, frame: Tensor, backdrop: Tensor) 
     return ((alpha - target) * (frame - backdrop)).abs().mean()
 
 
+def overlap(alpha: Tensor, target: Tensor) -> Tensor:
+    """One less intersection over union, of each picture by itself: what is small or thin counts as much as what is large.
+
+    float[N, 1, H, W] both. The intersection is the smaller of the two alphas, the union the larger (Ruzicka's index), so
+    that it is 0 for equal mattes, half-covered pixels or not.
+    """
+    grain = _GRAIN * alpha[0].numel()
+    shared = torch.minimum(alpha, target).sum((1, 2, 3)) + grain
+    return 1 - (shared / (torch.maximum(alpha, target).sum((1, 2, 3)) + grain)).mean()
+
+
 def temporal(first: Tensor, second: Tensor) -> Tensor:
     """L1 between mattes of the same shot under two draws of noise and exposure."""
     return (first - second).abs().mean()
@@ -68,6 +82,7 @@ def matte_loss(
     loss = loss + weights.alpha * ((alpha - target).abs() * importance).mean()
     loss = loss + weights.laplacian * laplacian(alpha, target)
     loss = loss + weights.composition * composition(alpha, target, frame, backdrop)
+    loss = loss + weights.overlap * overlap(alpha, target)
     if twins:
         half = alpha.shape[0] // 2
         loss = loss + weights.temporal * temporal(alpha[:half], alpha[half:])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cutline.tools.train.losses import LossWeights, composition, laplacian, matte_loss, temporal
+from cutline.tools.train.losses import LossWeights, composition, laplacian, matte_loss, overlap, temporal
 
-ONLY_TEMPORAL = LossWeights(entropy=0, alpha=0, laplacian=0, composition=0, temporal=1)
+ONLY_TEMPORAL = LossWeights(entropy=0, alpha=0, laplacian=0, composition=0, overlap=0, temporal=1)
 
 
 def test_laplacian_of_equal_mattes_is_zero_and_of_others_is_not() -> None:
@@ -27,6 +27,21 @@ def test_composition_is_blind_where_frame_and_backdrop_are_alike() -> None:
     frame = torch.full((1, 3, 4, 4), 0.3)
     assert composition(wrong, right, frame, torch.full((1, 3, 1, 1), 0.3)) == 0
     assert composition(wrong, right, frame, torch.full((1, 3, 1, 1), 0.8)) == pytest.approx(0.5)
+
+
+def test_overlap_is_zero_for_equal_mattes_and_counts_a_small_good_as_much_as_a_large_one() -> None:
+    matte = torch.rand(1, 1, 64, 64)
+    assert overlap(matte, matte) == pytest.approx(0, abs=1e-6)
+    lost = {}
+    for side in (16, 48):
+        target = torch.zeros(1, 1, 64, 64)
+        target[..., :side, :side] = 1
+        half = target.clone()
+        half[..., : side // 2] = 0
+        lost[side] = float(overlap(half, target))
+        assert overlap(target * 0, target) > 0.9
+    assert lost[16] == pytest.approx(0.5, abs=0.05)
+    assert lost[48] == pytest.approx(0.5, abs=0.05)
 
 
 def test_temporal_compares_the_halves_of_a_batch_of_twins() -> None:
