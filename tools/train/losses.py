@@ -50,10 +50,10 @@ def composition(alpha: Tensor, target: Tensor, frame: Tensor, backdrop: Tensor) 
 
 
 def overlap(alpha: Tensor, target: Tensor) -> Tensor:
-    """One less intersection over union, of each picture by itself: what is small or thin counts as much as what is large.
+    """One less intersection over union, of each picture by itself: what is small or thin counts as what is large does.
 
-    float[N, 1, H, W] both. The intersection is the smaller of the two alphas, the union the larger (Ruzicka's index), so
-    that it is 0 for equal mattes, half-covered pixels or not.
+    float[N, 1, H, W] both. The intersection is the smaller of the two alphas, the union the larger (Ruzicka's index):
+    0 for equal mattes, half-covered pixels or not.
     """
     grain = _GRAIN * alpha[0].numel()
     shared = torch.minimum(alpha, target).sum((1, 2, 3)) + grain
