@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.cuda.driver import Stream
 from cutline.runtime.cuda.memory import Arena
 
-__all__ = ["Inference", "Network", "TensorPlaces"]
+__all__ = ["STARTING", "Inference", "Network", "TensorPlaces"]
+
+# Held by whoever captures, and by whoever loads, starts or ends what a library runs: libraries synchronise the whole
+# device then, which spoils the captures of all threads. Source: CUDA C++ Programming Guide, prohibited operations.
+STARTING: Final = threading.RLock()
 
 
 class Inference(Protocol):

@@ -28,7 +28,7 @@ from cutline.runtime.cuda.driver import Driver, Event, Kernel, Stream
 from cutline.runtime.cuda.frame_graph import FrameGraph
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, Launch, PostLaunches, PreLaunches, strengths
 from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace
-from cutline.runtime.cuda.network import Inference, Network, TensorPlaces
+from cutline.runtime.cuda.network import STARTING, Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import FrameFormat, Timestamp
@@ -110,6 +110,10 @@ class CudaPath:
     def bind(self, pool: SlotPool) -> Sequence[str]:
         """See FramePath. Where it fails, close() frees what it took."""
         self._driver.attach()
+        with STARTING:
+            return self._bind(pool)
+
+    def _bind(self, pool: SlotPool) -> Sequence[str]:
         undo, driver = self._undo, self._driver
         outputs = ("guide", "matte") if self._matte.contract.plate else ("matte",)
         space = _owned(undo, SlotSpace(driver, pool, outputs))
@@ -164,7 +168,8 @@ class CudaPath:
         self._driver.attach()
         self._drain()
         self._done, self._streams = [], []
-        self._undo.close()
+        with STARTING:
+            self._undo.close()
 
     def _drain(self) -> None:
         """Wait for all that is queued; where the device was lost, nothing is."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.cuda.driver import Driver, Event, Stream
 from cutline.runtime.cuda.memory import Arena
-from cutline.runtime.cuda.network import Inference, Network, TensorPlaces
+from cutline.runtime.cuda.network import STARTING, Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.sessions import DeviceTimes
@@ -40,7 +40,7 @@ class CudaSession:
         parts = {**places.parts(), "scratch": network.scratch_bytes}
         for slot in slots:
             parts |= {f"{slot.index} in": self._input_bytes, f"{slot.index} out": self._output_bytes}
-        with ExitStack() as undo:
+        with STARTING, ExitStack() as undo:
             self._arena = Arena(driver, parts, lower=LOWER)
             undo.callback(self._arena.close)
             self._order = self._event(undo)
@@ -120,7 +120,8 @@ class CudaSession:
             with suppress(DeviceError):  # the device was lost: then nothing runs any more
                 self._driver.record(lane.marks[3], stream=lane.stream)
                 self._driver.synchronise(lane.marks[3])
-        self._undo.close()
+        with STARTING:
+            self._undo.close()
 
     def _changing(self) -> list[str]:
         """Inputs that change while frames run, and constants, which are set once."""

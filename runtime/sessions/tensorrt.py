@@ -23,6 +23,7 @@ from cutline.runtime.contract import ModelContract
 from cutline.runtime.contract_check import compare
 from cutline.runtime.cuda.driver import Device, Stream
 from cutline.runtime.cuda.faults import tensorrt_error
+from cutline.runtime.cuda.network import STARTING
 from cutline.runtime.errors import DeviceError, InternalError
 from cutline.runtime.manifest import Target
 from cutline.runtime.sessions import EngineOptions
@@ -177,7 +178,8 @@ class TensorRtNetwork:
         self._library, self._trt = library, library.trt
         self._remedy = REBUILD.format(kind=target.kind)
         self._demand_valid(plan, device)
-        self._engine = library.runtime.deserialize_cuda_engine(plan)
+        with STARTING:
+            self._engine = library.runtime.deserialize_cuda_engine(plan)
         library.demand(self._engine, f"loading {target.member}", remedy=self._remedy, engine_mib=len(plan) >> 20)
         described = self._describe()
         compare(contract, described["INPUT"], described["OUTPUT"])
@@ -211,7 +213,8 @@ class TensorRtNetwork:
 
     def close(self) -> None:
         """Let go of the engine. Works twice."""
-        self._cache = self._config = self._engine = None
+        with STARTING:
+            self._cache = self._config = self._engine = None
 
     def _demand_valid(self, plan: bytes, device: Device) -> None:
         """Ask the library what it thinks of the engine's header, where it can be asked."""

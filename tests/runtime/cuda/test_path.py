@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_device import KERNELS, SmallNetwork, contract
+from small_device import KERNELS, SmallInference, SmallNetwork, contract
 
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.cuda.driver import Device, Kernel, Module
@@ -258,6 +259,37 @@ def test_a_stream_may_be_made_run_and_closed_in_threads_of_its_own() -> None:
     guarded(lambda: made[0].finish())
     guarded(lambda: made[0].close())
     assert failures == []
+    assert driver.live == {module}
+
+
+class Slowly(SmallNetwork):
+    """Remembers how many contexts were being made at once."""
+
+    at_once = most = 0
+
+    def inference(self, addresses: Mapping[str, int], scratch: int) -> SmallInference:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        time.sleep(0.005)
+        self.at_once -= 1
+        return super().inference(addresses, scratch)
+
+
+def test_streams_start_one_after_the_other() -> None:
+    """While one thread captures, no other may synchronise the device, and libraries do when they make a context."""
+    driver = FakeDriver(kernels=KERNELS)
+    network, module = Slowly(driver, contract()), driver.load(b"cubin")
+
+    def start() -> None:
+        driver.attach()
+        Stream(driver, network, None, module=module).close()
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert network.most == 1
     assert driver.live == {module}
 
 
