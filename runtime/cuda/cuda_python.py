@@ -15,7 +15,6 @@ from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError
 
 __all__ = ["CudaPython"]
 
-DYNAMIC_SHARED: Final = 48 << 10  # bytes that a kernel may take without asking
 DRIVER_TOO_OLD: Final = (12, 0)  # of CUDA: graphs with external events and cubins of our oldest compiler
 
 
@@ -124,23 +123,17 @@ class CudaPython:
     def load(self, image: bytes) -> Module:
         return self._own(Module(int(self._call("loading the kernels", self._cu.cuModuleLoadData, image))))
 
-    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
+    def kernel(self, module: Module, name: str) -> Kernel:
         doing = f"looking up the kernel {name}"
-        function = self._call(doing, self._cu.cuModuleGetFunction, module.handle, name.encode())
-        if shared_bytes > DYNAMIC_SHARED:
-            limit = self._cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            self._call(doing, self._cu.cuFuncSetAttribute, function, limit, shared_bytes)
-        return Kernel(int(function), name)
+        return Kernel(int(self._call(doing, self._cu.cuModuleGetFunction, module.handle, name.encode())), name)
 
-    def launch(
-        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
-    ) -> None:
+    def launch(self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, stream: Stream) -> None:
         struct = ctypes.create_string_buffer(params, max(len(params), 1))
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(struct))  # the driver copies what it points to
         self._call(
             f"launching {kernel.name}",
             self._cu.cuLaunchKernel,
-            kernel.handle, *grid, *block, shared_bytes, stream.handle, ctypes.addressof(pointers), 0,
+            kernel.handle, *grid, *block, 0, stream.handle, ctypes.addressof(pointers), 0,
         )  # fmt: skip
 
     def begin_capture(self, stream: Stream) -> None:

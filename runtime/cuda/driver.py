@@ -147,13 +147,11 @@ class Driver(Protocol):
         """Load a cubin."""
         ...
 
-    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
-        """Look a function up, allowing it so much dynamic shared memory."""
+    def kernel(self, module: Module, name: str) -> Kernel:
+        """Look a function up."""
         ...
 
-    def launch(
-        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
-    ) -> None:
+    def launch(self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, stream: Stream) -> None:
         """Queue a kernel whose parameters are `params`, laid out as one struct passed by value."""
         ...
 

@@ -28,7 +28,7 @@ from cutline.runtime.cuda.faults import STICKY, cuda_error
 
 __all__ = ["FakeDriver", "HostKernel", "RuleBroken"]
 
-HostKernel = Callable[[Grid, Grid, int, bytes], None]  # grid, block, dynamic shared bytes, parameter struct
+HostKernel = Callable[[Grid, Grid, int, bytes], None]  # grid, block, dynamic shared bytes (none), parameter struct
 Resource = Memory | Pinned | Stream | Event | Module | Graph
 MAKING: Final = frozenset({"alloc", "pin", "stream", "event", "load", "kernel", "begin_capture", "end_capture"})
 EXPLAINED: Final = {
@@ -239,17 +239,15 @@ class FakeDriver:
             self._modules.add(self._next)
             return Module(self._next)
 
-    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
+    def kernel(self, module: Module, name: str) -> Kernel:
         doing = f"looking up the kernel {name}"
         with self._enter("kernel", doing):
             unknown = self._kernels is not None and name not in self._kernels
-            if module.handle not in self._modules or unknown or shared_bytes < 0:
+            if module.handle not in self._modules or unknown:
                 raise self._error("CUDA_ERROR_NOT_FOUND", doing)
             return Kernel(self._made(self._functions, name), name)
 
-    def launch(
-        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
-    ) -> None:
+    def launch(self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, stream: Stream) -> None:
         with self._enter("launch", f"launching {kernel.name}"):
             threads = block[0] * block[1] * block[2]
             if kernel.handle not in self._functions or not (min(*grid, *block) > 0 and threads <= 1024):
@@ -259,7 +257,7 @@ class FakeDriver:
             def act() -> None:
                 self.launched.append(kernel.name)
                 if body is not None:
-                    body(grid, block, shared_bytes, params)
+                    body(grid, block, 0, params)
 
             self._queue(stream, "launch", kernel.name, act, self._memory.pointed(params, kernel.name))
 

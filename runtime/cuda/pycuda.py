@@ -125,24 +125,15 @@ class PyCuda:
         made = self._make("loading the kernels", self._cuda.module_from_buffer, image)
         return self._keep(Module(id(made)), made)
 
-    def kernel(self, module: Module, name: str, *, shared_bytes: int = 0) -> Kernel:
-        doing = f"looking up the kernel {name}"
-        function = self._call(doing, self._owned[module.handle].get_function, name)
-        if shared_bytes:
-            limit = self._cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
-            self._call(doing, function.set_attribute, limit, shared_bytes)
+    def kernel(self, module: Module, name: str) -> Kernel:
+        function = self._call(f"looking up the kernel {name}", self._owned[module.handle].get_function, name)
         self._names[id(function)] = function
         return Kernel(id(function), name)
 
-    def launch(
-        self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, shared_bytes: int = 0, stream: Stream
-    ) -> None:
+    def launch(self, kernel: Kernel, grid: Grid, block: Grid, params: bytes, *, stream: Stream) -> None:
         function, queue = self._names[kernel.handle], self._stream(stream)
         function.prepare([f"{len(params)}s"])  # one struct, as its bytes
-        self._call(
-            f"launching {kernel.name}",
-            lambda: function.prepared_async_call(grid, block, queue, params, shared_size=shared_bytes),
-        )
+        self._call(f"launching {kernel.name}", function.prepared_async_call, grid, block, queue, params)
 
     def begin_capture(self, stream: Stream) -> None:
         raise DeviceError(f"{self.no_graphs}", remedy="Use the extra `cuda`.", stream=stream.handle)

@@ -63,7 +63,6 @@ EXPORT int cuModuleLoadData(u64* m, const void* image) {
 }
 EXPORT int cuModuleUnload(u64 m) { return note("cuModuleUnload", m); }
 EXPORT int cuModuleGetFunction(u64* f, u64 m, const char* name) { *f = ++next_handle; return note(name, m); }
-EXPORT int cuFuncSetAttribute(u64 f, int a, int v) { return note("cuFuncSetAttribute", f, a, v); }
 EXPORT int cuLaunchKernel(u64, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned, unsigned, unsigned shared,
                           u64, void** params, void**) {
     u64 first;

@@ -75,7 +75,7 @@ def test_every_call_fits_the_real_signature(recorder: Recorder) -> None:
     driver = CudaPython(0)
     memory, pinned, stream = driver.alloc(64), driver.pin(4096, 64), driver.stream(urgent=True)
     mark, module = driver.event(timing=True), driver.load(PROBE)
-    kernel = driver.kernel(module, ADD, shared_bytes=64 << 10)
+    kernel = driver.kernel(module, ADD)
     driver.copy(memory.address, pinned.device_address, 64, stream=stream)
     driver.fill(memory.address, 0, 64, stream=stream)
     driver.launch(kernel, (1, 1, 1), (32, 1, 1), b"12345678", stream=stream)

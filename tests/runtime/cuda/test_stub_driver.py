@@ -21,11 +21,11 @@ driver = CudaPython(0)
 host = ctypes.create_string_buffer(4096)
 memory, pinned = driver.alloc(64), driver.pin(ctypes.addressof(host), 4096)
 stream, mark = driver.stream(urgent=True), driver.event(timing=True)
-kernel = driver.kernel(driver.load(PROBE), ADD, shared_bytes=65536)
+kernel = driver.kernel(driver.load(PROBE), ADD)
 assert pinned.device_address == pinned.address + 1
 driver.copy(memory.address, 4097, 64, stream=stream)
 driver.fill(memory.address, 7, 64, stream=stream)
-driver.launch(kernel, (1, 2, 3), (32, 1, 1), probe_params(0xABCDEF, 5, 6), shared_bytes=128, stream=stream)
+driver.launch(kernel, (1, 2, 3), (32, 1, 1), probe_params(0xABCDEF, 5, 6), stream=stream)
 driver.record(mark, stream=stream)
 driver.hold(mark, stream=stream)
 driver.synchronise(mark)
@@ -56,10 +56,9 @@ cuStreamCreateWithPriority 1 5 0
 cuEventCreate 1 0 0
 cuModuleLoadData 46 0 0
 probe_add 4099 0 0
-cuFuncSetAttribute 4100 8 65536
 cuMemcpyAsync 65536 4097 64
 cuMemsetD8Async 65536 7 64
-cuLaunchKernel 10203 32128 11259375
+cuLaunchKernel 10203 32000 11259375
 cuEventRecord 4098 4097 0
 cuStreamWaitEvent 4097 4098 0
 cuEventSynchronize 4098 0 0
@@ -79,8 +78,8 @@ cuMemHostUnregister HOST 0 0
 cuMemFree 65536 0 0
 cuDevicePrimaryCtxRelease 0 0 0
 """
-"""Handles count from 4097: stream, event, module, function, recording, graph. Grid 1, 2, 3 is 10203; 32128 is a
-block of 32 and 128 bytes; 11259375 is the first word of the kernel's struct."""
+"""Handles count from 4097: stream, event, module, function, recording, graph. Grid 1, 2, 3 is 10203; 32000 is a
+block of 32 and no bytes; 11259375 is the first word of the kernel's struct."""
 
 
 @pytest.fixture(scope="module")
