@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cutline.benchmarks.schema import Document, Figure, Scenario
@@ -26,6 +27,7 @@ from cutline.runtime.errors import UsageError
 __all__ = ["Comparison", "Row", "compare", "parse_ratio", "show_comparison", "violations"]
 
 LEAST_REPEATS: Final = 3
+PLAUSIBLE: Final = (1e-9, 1e12)  # in any unit
 NORMAL_975: Final = 1.959964  # quantile of the normal distribution
 HEADLINES: Final = {
     "network": "fps", "single stream": "p50", "multi stream": "p50", "paced": "p50", "throughput": "fps",
@@ -108,7 +110,7 @@ def _without_ratio(a: Scenario, b: Scenario) -> Iterator[str]:
     """Figures that were nothing and are something, or the other way round."""
     for name, x in a.figures.items():
         y = b.figures.get(name)
-        if y is not None and x.value != y.value and min(x.value, y.value) <= 0:
+        if y is not None and x.value != y.value and not _plausible(x.value, y.value):
             yield f"{_blank(a).label}, {name}: {x.value:g} and {y.value:g} {x.unit}, which have no ratio"
 
 
@@ -145,12 +147,17 @@ def violations(found: Comparison, limits: Sequence[float]) -> list[str]:
 def _rows(a: Scenario, b: Scenario) -> Iterator[Row]:
     for name, x in a.figures.items():
         y = b.figures.get(name)
-        if y is None or x.unit != y.unit or x.better == "neither" or min(x.value, y.value) <= 0:
+        if y is None or x.unit != y.unit or x.better == "neither" or not _plausible(x.value, y.value):
             continue
         spread = _spread(x, y)
         ratio = y.value / x.value if x.better == "higher" else x.value / y.value
         low, high = (ratio / spread, ratio * spread) if spread is not None else (None, None)
         yield _row(a.label, name, x.unit, x.value, y.value, ratio, low, high)
+
+
+def _plausible(*values: float) -> bool:
+    """Whether these can be divided by each other: not nothing, and not what no clock ever told."""
+    return all(PLAUSIBLE[0] <= value <= PLAUSIBLE[1] for value in values)
 
 
 def _row(
@@ -161,9 +168,13 @@ def _row(
     if low is not None and high is not None and not low <= 1 <= high:
         verdict = "faster" if ratio > 1 else "slower"
     return Row(
-        scenario=scenario, figure=figure, unit=unit, first=first, second=second, ratio=round(ratio, 4), verdict=verdict,
-        low=None if low is None else round(low, 4), high=None if high is None else round(high, 4),
+        scenario=scenario, figure=figure, unit=unit, first=first, second=second, ratio=_rounded(ratio), verdict=verdict,
+        low=None if low is None else _rounded(low), high=None if high is None else _rounded(high),
     )  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
 
 
 def _spread(x: Figure, y: Figure) -> float | None:
@@ -173,7 +184,7 @@ def _spread(x: Figure, y: Figure) -> float | None:
 
 
 def _spread_of_repeats(x: Figure, y: Figure) -> float | None:
-    if min(len(x.repeats), len(y.repeats)) < LEAST_REPEATS or min(*x.repeats, *y.repeats) <= 0:
+    if min(len(x.repeats), len(y.repeats)) < LEAST_REPEATS or not _plausible(*x.repeats, *y.repeats):
         return None
     errors = [np.var(np.log(f.repeats), ddof=1) / len(f.repeats) for f in (x, y)]
     total = float(sum(errors))
@@ -186,7 +197,7 @@ def _spread_of_repeats(x: Figure, y: Figure) -> float | None:
 def _spread_of_bounds(x: Figure, y: Figure) -> float | None:
     widths = []
     for f in (x, y):
-        if f.low is None or f.high is None or f.low <= 0:
+        if f.low is None or f.high is None or not _plausible(f.low, f.high) or f.high < f.low:
             return None
         widths.append(math.log(f.high / f.low) / 2)
     return math.exp(math.hypot(*widths))
@@ -253,12 +264,12 @@ def show_comparison(found: Comparison, console: Console) -> None:
     for name in ("scenario", "figure"):
         table.add_column(name)
     for name in (found.first, found.second, "ratio", "interval"):
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     table.add_column("")
     for row in (*found.rows, *((found.overall,) if found.overall else ())):
         interval = "" if row.low is None else f"{row.low:.3f}-{row.high:.3f}"
         values = (f"{row.first:.4g}", f"{row.second:.4g} {row.unit}") if row.figure != "overall" else ("", "")
-        table.add_row(row.scenario, row.figure, *values, f"{row.ratio:.3f}", interval, row.verdict)
+        table.add_row(escape(row.scenario), escape(row.figure), *values, f"{row.ratio:.3f}", interval, row.verdict)
     console.print(table)
     for label in found.only_in_one:
         console.print(f"! only in one of them: {label}", soft_wrap=True, markup=False)

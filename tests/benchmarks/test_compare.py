@@ -192,4 +192,13 @@ def test_no_numbers_in_a_file_break_the_comparison(first: Figure, second: Figure
     show_comparison(found, Console(file=io.StringIO()))
     for row in found.rows:
         assert 0 < row.ratio < math.inf
-        assert row.low is None or row.high is None or row.low <= row.ratio <= row.high or row.ratio < 1e-4
+        assert row.low is None or row.high is None or row.low <= row.ratio <= row.high
+
+
+def test_names_are_no_markup() -> None:
+    hostile = msgspec.structs.replace(example().scenarios[3], output="[/red]x.mp4", figures={"[/b]": ms(1.0)})
+    both = msgspec.structs.replace(example(), scenarios=(hostile,))
+    out = io.StringIO()
+    show_comparison(compare(both, both, ("[/a].json", "b.json")), Console(file=out, width=200))
+    for name in ("[/red]x.mp4", "[/b]", "[/a].json"):
+        assert name in out.getvalue()
