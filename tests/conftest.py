@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 
 from cutline.engine.pack import write_bundle
 from cutline.runtime.contract import Image, ModelContract, Output
@@ -42,6 +46,23 @@ def contract() -> ModelContract:
     """A matte network of 32x16 pixels."""
     alpha = Output(tensor="alpha", meaning="alpha", width=32, height=16)
     return ModelContract(task="matte", frame=Image(tensor="frame", width=32, height=16), outputs=(alpha,))
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Callable[[Path, Iterable[NDArray[np.uint8]]], Path]:
+    """Encode RGB pictures, uint8[height, width, 3] of even sides, as H.264 at 25 frames per second."""
+
+    def written(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> Path:
+        with av.open(str(path), "w") as video:
+            stream = video.add_stream("libx264", Fraction(25), options={"preset": "veryfast"})
+            for number, picture in enumerate(pictures):
+                if number == 0:
+                    stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+                video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            video.mux(stream.encode(None))
+        return path
+
+    return written
 
 
 class Packer(Protocol):

@@ -3,8 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -30,17 +29,9 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "in.mp4"
-    with av.open(str(path), "w") as video:
-        stream = video.add_stream("libx264", Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        rng = np.random.default_rng(1)
-        for _ in range(FRAMES):
-            picture = rng.integers(0, 255, (180, 320, 3), np.uint8)
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        video.mux(stream.encode(None))
-    return path
+def clip(tmp_path_factory: pytest.TempPathFactory, write_clip: Callable[..., Path]) -> Path:
+    path, rng = tmp_path_factory.mktemp("clips") / "in.mp4", np.random.default_rng(1)
+    return write_clip(path, (rng.integers(0, 255, (180, 320, 3), np.uint8) for _ in range(FRAMES)))
 
 
 def frames_of(path: Path) -> int:

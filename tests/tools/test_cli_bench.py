@@ -6,10 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -44,16 +43,9 @@ WITHOUT_MEASURING = [
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(tmp_path_factory: pytest.TempPathFactory, write_clip: Callable[..., Path]) -> Path:
     path = tmp_path_factory.mktemp("clips") / "in.mp4"
-    with av.open(str(path), "w") as video:
-        stream = video.add_stream("libx264", Fraction(25), options={"preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
-        for index in range(10):
-            picture = np.full((90, 160, 3), (20 * index, 100, 50), np.uint8)
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        video.mux(stream.encode(None))
-    return path
+    return write_clip(path, (np.full((90, 160, 3), (20 * index, 100, 50), np.uint8) for index in range(10)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,16 +14,9 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(tmp_path_factory: pytest.TempPathFactory, write_clip: Callable[..., Path]) -> Path:
     path = tmp_path_factory.mktemp("clips") / "in.mp4"
-    with av.open(str(path), "w") as video:
-        stream = video.add_stream("libx264", Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for index in range(50):
-            picture = np.full((180, 320, 3), index * 5, np.uint8)
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        video.mux(stream.encode(None))
-    return path
+    return write_clip(path, (np.full((180, 320, 3), index * 5, np.uint8) for index in range(50)))
 
 
 def start(clip: Path, output: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import cv2
+import numpy as np
 import pytest
 
 from cutline.benchmarks.peers import __main__ as command
@@ -20,15 +20,9 @@ BROKEN = "\ndef composites(job):\n    raise OSError('no such device')\n    yield
 
 
 @pytest.fixture
-def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_clip: Callable[..., Path]) -> str:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "clip.mp4"
-    with av.open(str(path), "w") as video:
-        stream = video.add_stream("libx264", 30)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
-        video.mux(stream.encode(av.VideoFrame(64, 32, "yuv420p")))
-        video.mux(stream.encode(None))
-    return str(path)
+    return str(write_clip(tmp_path / "clip.mp4", [np.zeros((32, 64, 3), np.uint8)]))
 
 
 @pytest.fixture

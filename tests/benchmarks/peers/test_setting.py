@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
+import numpy as np
 import pytest
 
 from cutline.benchmarks.clips import Clip, open_clip
@@ -23,14 +24,8 @@ ENTRIES = {entry.key: entry for entry in read_entries()}
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Clip:
-    path = tmp_path / "clip.mp4"
-    with av.open(str(path), "w") as video:
-        stream = video.add_stream("libx264", 30)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
-        video.mux(stream.encode(av.VideoFrame(64, 32, "yuv420p")))
-        video.mux(stream.encode(None))
-    return open_clip(str(path), print, tmp_path)
+def clip(tmp_path: Path, write_clip: Callable[..., Path]) -> Clip:
+    return open_clip(str(write_clip(tmp_path / "clip.mp4", [np.zeros((32, 64, 3), np.uint8)])), print, tmp_path)
 
 
 @pytest.fixture
