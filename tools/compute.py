@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
@@ -51,7 +52,11 @@ def main() -> NoReturn:
     fd = int(sys.argv[1])
     request = _read(fd)
     threading.Thread(target=_watch, args=(fd,), name="parent", daemon=True).start()
-    sys.exit(guarded(lambda: _run(request), debug="--debug" in sys.argv))
+    code = guarded(lambda: _run(request), debug="--debug" in sys.argv)
+    with suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+    # at once: a GPU library that crashes while Python takes it down would look like a lost device
+    os._exit(code)
 
 
 def _run(request: RunRequest) -> int:

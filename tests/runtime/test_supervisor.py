@@ -12,6 +12,7 @@ import pytest
 
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.supervisor import LIMIT, RESTART, Supervisor
+from cutline.tools.cli_run import RunRequest
 
 
 class Children:
@@ -108,7 +109,6 @@ def test_a_device_lost_while_stopping_is_no_reason_to_start_again() -> None:
 def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: Path) -> None:
     """The real child: its device is lost at the first start, and well at the second."""
     from cutline.tools import compute
-    from cutline.tools.cli_run import RunRequest
 
     marker, clip = tmp_path / "was-here", "synthetic://kiosk?seed=1&size=320x180"
     request = RunRequest(
@@ -141,6 +141,32 @@ def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: P
     assert code == 0
     assert told == [f"the device was lost: starting again (1 of {LIMIT} times in a minute)"]
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_library_that_crashes_while_the_process_ends_does_not_begin_the_work_anew(tmp_path: Path) -> None:
+    """GPU libraries do, when Python takes them down in the wrong order; the work is done by then."""
+    from cutline.tools import compute
+
+    out = tmp_path / "out.jsonl"
+    request = RunRequest(
+        input="synthetic://kiosk?seed=1&size=320x180", site=None, model="", style=None,
+        stream={"frames": 3, "output": str(out)}, device="cpu", precision="auto", optimise="auto",
+        allow_unsigned=False, json=True,
+    )  # fmt: skip
+    crash = "import atexit, os\natexit.register(lambda: os.kill(os.getpid(), 11))\n"
+    real, told = subprocess.Popen, list[str]()
+
+    def popen(command: list[str], **more: object) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", f"{crash}from cutline.tools.compute import main\nmain()\n", *command[3:]]
+        with (tmp_path / "report.json").open("wb") as report:
+            return real(words, stdout=report, stderr=subprocess.DEVNULL, **more)  # type: ignore[call-overload,no-any-return]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(compute.subprocess, "Popen", popen)
+        code = Supervisor(lambda: compute.start_compute(request), told.append, pause_s=0.0).run()
+    assert (code, told) == (0, [])
+    assert len(out.read_text().splitlines()) == 3
+    assert '"frames_out"' in (tmp_path / "report.json").read_text()
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
