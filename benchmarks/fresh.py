@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import msgspec
 
-from cutline.runtime.errors import CutlineError
+from cutline.runtime.errors import BadInputError, CutlineError
 
 __all__ = ["FreshJob", "FreshResult"]
 
@@ -65,8 +64,10 @@ def work(job: FreshJob) -> FreshResult:
         engine = open_engine(bundle, options)
     load = Load(engine, [stream])
     try:
-        first = load.turn(60.0, 0.0, frames=1)
-        first_ns = int(first.frames[0]["composed"][0]) if len(first.frames[0]) else time.monotonic_ns()
+        (first,) = load.turn(60.0, 0.0, frames=1).frames
+        if len(first) == 0:
+            raise BadInputError("no frame came", remedy="Try `cutline run` on the same input.", input=job.clip)
+        first_ns = int(first["composed"][0])
         if job.seconds <= 0:
             return FreshResult(first_ns=first_ns)
         from cutline.benchmarks.figures import composites_per_s

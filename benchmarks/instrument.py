@@ -32,7 +32,7 @@ def _clock_ns() -> float:
 
 
 def _batch() -> int:
-    """Nanoseconds for FRAMES frames: eleven readings of the clock, seven of processor clocks, the message, the row."""
+    """Nanoseconds for FRAMES frames: nine readings of the clock, seven of processor clocks, the message, the row."""
     telemetry, encoder = Telemetry(), msgspec.msgpack.Encoder()
     decoder = msgspec.msgpack.Decoder(DecodeStamps)
     s = FrameStamps()
