@@ -6,9 +6,9 @@ from ctypes import Structure
 from dataclasses import dataclass
 from typing import Final, final
 
-__all__ = ["ALIGNMENT", "Launch", "Layout", "blocks", "launch"]
+__all__ = ["ALIGNMENT", "Launch", "Layout", "aligned", "blocks", "launch"]
 
-ALIGNMENT: Final = 256  # bytes; what cuMemAlloc gives, and more than any access needs
+ALIGNMENT: Final = 256  # bytes; what cuMemAlloc gives and TensorRT asks for, and more than any access of ours needs
 Three = tuple[int, int, int]
 
 
@@ -39,6 +39,11 @@ def blocks(width: int, height: int, tile: Three) -> Three:
     return -(-width // tile[0]), -(-height // tile[1]), 1
 
 
+def aligned(nbytes: int) -> int:
+    """So many bytes, and what lies between them and the next part of a block."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
 @final
 class Layout:
     """Hands out offsets into one block of device memory."""
@@ -49,5 +54,5 @@ class Layout:
     def take(self, nbytes: int) -> int:
         """Offset of `nbytes` more, aligned."""
         offset = self.size
-        self.size += -(-nbytes // ALIGNMENT) * ALIGNMENT
+        self.size += aligned(nbytes)
         return offset

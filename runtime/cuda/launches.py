@@ -16,7 +16,7 @@ import numpy as np
 
 from cutline.runtime.contract import Image, Output
 from cutline.runtime.cuda import params, tables
-from cutline.runtime.cuda.launch import ALIGNMENT, Launch, Layout, blocks, launch
+from cutline.runtime.cuda.launch import Launch, Layout, aligned, blocks, launch
 from cutline.runtime.cuda.planes import Behind, DevicePlanes, demand_rows, picture
 from cutline.runtime.cuda.pyramid import Pyramid
 from cutline.runtime.errors import UsageError
@@ -133,7 +133,7 @@ class PostLaunches:
         self._plan_matte(space, scratch, output)
         self._style = _style_record(space, frame, window, style) if style else None
         self.tables, self.scratch_bytes = space.joined(), scratch.size
-        self._plane = -(-4 * window.width * window.height // ALIGNMENT) * ALIGNMENT
+        self._plane = aligned(4 * window.width * window.height)
         self.state_bytes = 2 * self._plane
 
     def _layout(self, space: tables.TableSpace, scratch: Layout, frame: FrameFormat, window: Window) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, final
 from numpy.typing import NDArray
 
 from cutline.runtime.cuda.driver import Driver
+from cutline.runtime.cuda.launch import ALIGNMENT, aligned
 from cutline.runtime.cuda.launches import DevicePlanes
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import Planes
@@ -19,7 +20,6 @@ from cutline.runtime.slots import Slot, SlotPool
 
 __all__ = ["Arena", "Copy", "SlotSpace"]
 
-ALIGNMENT: Final = 256  # bytes: what kernels and TensorRT ask of addresses
 GAP: Final = 4096  # bytes between two arrays of a slot that are cheaper to copy along than to start another copy
 MIB: Final = 1 << 20
 
@@ -47,7 +47,7 @@ class Arena:
         """
         offsets, used = {}, 0
         for name, nbytes in parts.items():
-            offsets[name], used = used, used + _round_up(nbytes)
+            offsets[name], used = used, used + aligned(nbytes)
         try:  # to ask what is free would not do: where host and device share memory, more can be had
             memory = driver.alloc(max(used, ALIGNMENT))
         except DeviceError as error:
@@ -98,9 +98,9 @@ class SlotSpace:
 
     @property
     def mirror_bytes(self) -> int:
-        """Device memory that one slot's mirror takes; 0 where slots are mapped."""
+        """Device memory from one slot's mirror to the next; 0 where slots are mapped."""
         start, end = _whole(self._slots[0])
-        return end - start if self._copied else 0
+        return aligned(end - start) if self._copied else 0
 
     def layout(self, slot: Slot, mirror: int) -> SlotAddresses:
         """Where the slot's planes and arrays are for kernels, and what is copied."""
@@ -186,7 +186,3 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
-
-
-def _round_up(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT

@@ -127,7 +127,7 @@ class CudaPath:
         self._fill_in(self._streams[0])
         self._graphs: list[list[FrameGraph]] = []
         for slot in pool.slots:
-            mirror = self._arena["mirrors"] + slot.index * _up(space.mirror_bytes)
+            mirror = self._arena["mirrors"] + slot.index * space.mirror_bytes
             self._graphs.append(self._prepare(slot, space.layout(slot, mirror), behind))
         self._forget(self._streams[0])
         self._settle(self._streams[0])
@@ -182,7 +182,7 @@ class CudaPath:
         """The arena: everything that the stream keeps on the device."""
         branches = [branch for branch in (self._style, self._matte) if branch is not None]
         parts = {
-            "mirrors": depth * _up(space.mirror_bytes),
+            "mirrors": depth * space.mirror_bytes,
             "background": self._backdrop.nbytes,
             "network scratch": max(branch.network.scratch_bytes for branch in branches),
             "post": len(self._post.tables),
@@ -350,7 +350,3 @@ def _owned(undo: ExitStack, owner: T) -> T:
 def _released(undo: ExitStack, driver: Driver, resource: R) -> R:
     undo.callback(driver.release, resource)
     return resource
-
-
-def _up(nbytes: int) -> int:
-    return -(-nbytes // 256) * 256
