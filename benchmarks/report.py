@@ -17,7 +17,8 @@ from cutline.engine.page import page, table
 __all__ = ["report"]
 
 _CDFS = {"latency": "available to composite", "sink": "available to sink done"}
-_LATENCY_OF = {"network": "one inference", "multi stream": "one query"}  # where it is not a frame's
+# where it does not begin when a frame was available
+_LATENCY_OF = {"network": "one inference", "single stream": "taken by pre to composite", "multi stream": "one query"}
 _CURVES = {"fps": "frames per second, all streams", "per_stream": "frames per second of a stream"}
 _OVER = {"streams": "streams", "size": "frame size", "cores": "cores"}
 
@@ -101,7 +102,7 @@ def _distribution(scenarios: Sequence[Scenario], kind: str) -> str:
     periods = sorted({1000 / s.pace_fps for s in scenarios if s.pace_fps})
     marks = [Mark(period, f"one period, {number(period)} ms") for period in periods]
     values = [value for line in lines for value, _ in line.points]
-    x, y = span_axis([*values, *periods], "ms"), nines_axis(max(cdf.n for *_, cdf in found), "share of frames")
+    x, y = span_axis([*values, *periods], "ms"), nines_axis(max(cdf.n for *_, cdf in found), "share")
     chart = line_chart(lines, x, y, title=f"Latency, {kind}", marks=marks)
     return f"<figure><h3>{escape(kind)}</h3>{chart}{legend([line.label for line in lines])}</figure>"
 

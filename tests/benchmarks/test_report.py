@@ -138,6 +138,8 @@ def test_lines_are_told_apart_by_what_differs() -> None:
     assert "</svg>fp32, available to sink done</li>" in text
     alone, _ = checked(msgspec.structs.replace(document, scenarios=(document.scenarios[0],)))
     assert "</svg>one inference</li>" in alone
+    closed = msgspec.structs.replace(document.scenarios[1], cdfs=document.scenarios[0].cdfs)
+    assert "</svg>taken by pre to composite</li>" in checked(msgspec.structs.replace(document, scenarios=(closed,)))[0]
 
 
 def test_a_bound_that_is_not_known_is_left_open() -> None:
