@@ -1,1 +1,1 @@
-"""The same work done by Cutline and by others, side by side."""
+"""How fast it is, where the time goes, and how sure that is."""

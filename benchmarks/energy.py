@@ -44,12 +44,6 @@ class EnergyMeter:
         if self._thread:
             self._thread.start()
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Who tells; empty where nobody does."""
-        named = [("RAPL", self._zones), ("NVML", self._gpus), ("INA3221", self._rails)]
-        return tuple(name for name, found in named if found)
-
     def stop(self) -> dict[str, float]:
         """End; mJ since the beginning, by who told."""
         self._stopped.set()

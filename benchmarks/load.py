@@ -13,7 +13,6 @@ from typing import Any, Final, final
 from numpy.typing import NDArray
 
 from cutline.runtime import Pipeline, StreamOptions
-from cutline.runtime.frame import FrameFormat
 from cutline.runtime.runner import complete_options
 from cutline.runtime.sessions import Engine
 from cutline.runtime.sinks import Sink, SinkOptions, StreamInfo, describe_sink, open_sink
@@ -92,11 +91,6 @@ class Load:
             self._undo = undo.pop_all()
         self._iterators = [iter(pipeline) for pipeline in self._pipelines]
         self._newest = [0] * len(self._pipelines)  # when the newest frame of each stream was available, ns
-
-    @property
-    def format(self) -> FrameFormat:
-        """Of the first stream's frames."""
-        return self._pipelines[0].format
 
     def turn(self, seconds: float, settle_s: float, frames: int | None = None) -> Turn:
         """Run all streams, first for settle_s uncounted, then for `seconds`, or until each gave so many frames.

@@ -109,11 +109,6 @@ class Conditions:
         """What may have disturbed the measurement."""
         return (*judge(NOTHING, self._sum, cores()), *self._clocks.warnings())
 
-    @property
-    def own_s(self) -> float:
-        """Processor time of this process and its descendants in all turns."""
-        return self._sum.own_s
-
     def _add(self, before: Seen, after: Seen) -> None:
         known = None not in (before.busy_s, after.busy_s, self._sum.busy_s)
         self._sum = Seen(

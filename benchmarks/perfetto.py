@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cutline.benchmarks.lanes import pack_lanes
 from cutline.benchmarks.schema import STAGES, Document, NetworkTime, Scenario
+from cutline.benchmarks.timeline import pack_lanes
 
 __all__ = ["trace"]
 

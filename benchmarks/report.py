@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from cutline.benchmarks.axes import category_axis, linear_axis, nines_axis, span_axis
-from cutline.benchmarks.plot import Line, Mark, Part, legend, line_chart, stacked_bar
+from cutline.benchmarks.plot import (
+    Line,
+    Mark,
+    Part,
+    category_axis,
+    legend,
+    line_chart,
+    linear_axis,
+    nines_axis,
+    span_axis,
+    stacked_bar,
+)
 from cutline.benchmarks.report_style import STYLE
 from cutline.benchmarks.report_text import bounded, figure_rows, machine_rows
 from cutline.benchmarks.schema import STAGES, Cdf, Curve, Document, Scenario

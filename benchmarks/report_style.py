@@ -15,7 +15,7 @@ _OWN: Final = """
 @media(prefers-color-scheme:dark){:root{--decode:#6ab9ea;--copy:#e8b23a;--wait:#4a525b;--pre:#3cb992;--network:#4f9bdb;
 --post:#ee8444;--wait_sink:#656f7a;--sink:#d78fbd;--grid:#23282d;--on:#101316;--quiet:#e6e9ec}}
 h1,.lead{overflow-wrap:anywhere}h3{font-size:15px;margin:22px 0 4px}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:10px 20px}
+.two{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(400px,100%),1fr));gap:10px 20px}
 .two h3{margin-top:6px}
 .grid{stroke:var(--grid);fill:none}.tick{font:11px system-ui,sans-serif;fill:var(--dim)}
 .mark{stroke:var(--bad);stroke-dasharray:5 3;fill:none}.due{stroke:var(--ink);fill:none}

@@ -7,17 +7,36 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from cutline.benchmarks.lanes import pack_lanes
 from cutline.benchmarks.schema import STAGES, FrameRecord
 
-__all__ = ["timeline"]
+__all__ = ["pack_lanes", "timeline"]
 
 ROWS: Final = 4  # the second is broken into so many
 SECOND_MS: Final = 1000.0
 WIDTH, LABEL, LANE, GAP, HEAD = 940, 74, 9, 3, 16  # pixels: chart, stage names, one lane, between stages, a row's scale
 MOST: Final = 8  # lanes of one stage that are drawn; what overlaps more lies on the last
 
+TOUCHING_MS: Final = 1e-6  # ends that are nearer to the next beginning than this do not overlap
+
 Block = tuple[int, float, float, str]  # lane, start and end in ms, CSS class
+
+
+def pack_lanes(spans: Sequence[tuple[float, float]]) -> list[int]:
+    """Give each (start, end) the first lane, from 0, that is free; as few lanes as the spans allow.
+
+    Returns:
+        The lanes in the order of the spans.
+    """
+    ends: list[float] = []
+    lanes = [0] * len(spans)
+    for number in sorted(range(len(spans)), key=lambda i: spans[i]):
+        start, end = spans[number]
+        lane = next((i for i, busy in enumerate(ends) if busy <= start + TOUCHING_MS), len(ends))
+        if lane == len(ends):
+            ends.append(end)
+        ends[lane] = max(end, ends[lane])
+        lanes[number] = lane
+    return lanes
 
 
 def timeline(trace: Sequence[FrameRecord], *, title: str) -> str:
