@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+from ctypes import c_uint64
 from typing import Final, final
 
 import numpy as np
@@ -99,9 +100,7 @@ class PreLaunches:
         record = params.Pre.from_buffer_copy(self._record)
         record.frame = picture(frame, self._frame)
         record.tensor, record.guide = tensor, guide
-        for resize in (record.luma, record.chroma):
-            for name in ("first_x", "weight_x", "first_y", "weight_y"):
-                setattr(resize, name, tables + getattr(resize, name))
+        _based(tables, record.luma, record.chroma)
         return (launch("cutline_pre", blocks(record.width, record.height, ROWS), ROWS, record, self._least_bytes),)
 
 
@@ -364,9 +363,7 @@ class _Wide:
         """Guide, matte, colours and blur on the small picture."""
         pre = params.Pre.from_buffer_copy(self._pre)
         pre.frame, pre.guide = picture(frame, self._frame), scratch + self._guide
-        for resize in (pre.luma, pre.chroma):
-            for name in ("first_x", "weight_x", "first_y", "weight_y"):
-                setattr(resize, name, tables + getattr(resize, name))
+        _based(tables, pre.luma, pre.chroma)
         spread = params.Spread.from_buffer_copy(self._spread)
         spread.matte, spread.wide = matte, scratch + self._matte
         _based(tables, spread.across, spread.down)
@@ -404,11 +401,11 @@ def _style_record(
     )
 
 
-def _based(tables: int, *axes: params.Axis) -> None:
-    """Turn the axes' offsets into addresses."""
-    for axis in axes:
-        axis.index += tables
-        axis.frac += tables
+def _based(tables: int, *records: params.Axis | params.Resize) -> None:
+    """Turn the offsets of tables into addresses."""
+    for record in records:
+        for name in (field[0] for field in record._fields_ if field[1] is c_uint64):
+            setattr(record, name, tables + getattr(record, name))
 
 
 def _edge(position: float, limit: int) -> int:
