@@ -181,16 +181,19 @@ class CudaPython:
         """Call the driver; give what it returns beside its status."""
         if self._lost:
             raise self._error(self._lost, "the device was lost before", doing)
-        status, *found = function(*given)
+        try:
+            status, *found = function(*given)
+        except (KeyError, ValueError) as error:  # the driver is newer than cuda-bindings, and so is its error
+            raise self._failed("CUDA_ERROR_UNKNOWN", str(error), doing) from error
         if status.value:
-            raise self._failed(status, doing)
+            explained = self._cu.cuGetErrorString(status)[1] or b"no explanation"
+            raise self._failed(status.name, explained.decode(), doing)
         return found[0] if len(found) == 1 else found
 
-    def _failed(self, status: Any, doing: str) -> DeviceError:
-        if status.name in STICKY and self._context is not None:
-            self._lost = status.name
-        explained = self._cu.cuGetErrorString(status)[1] or b"no explanation"
-        return self._error(status.name, explained.decode(), doing)
+    def _failed(self, name: str, explained: str, doing: str) -> DeviceError:
+        if name in STICKY and self._context is not None:
+            self._lost = name
+        return self._error(name, explained, doing)
 
     def _error(self, name: str, explained: str, doing: str) -> DeviceError:
         facts = {"device": str(self.device)} if hasattr(self, "device") else {}

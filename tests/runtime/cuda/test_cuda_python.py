@@ -155,6 +155,18 @@ def test_a_device_that_does_not_open_is_not_lost(recorder: Recorder) -> None:
     assert not isinstance(caught.value, DeviceLostError)
 
 
+def test_an_error_that_is_newer_than_the_bindings_loses_the_device(recorder: Recorder) -> None:
+    """cuda-bindings raise then, instead of giving the status: a new kind of fault on a new GPU."""
+
+    def faulty(event: int) -> tuple[Any, ...]:  # noqa: ARG001
+        raise ValueError("721 is not a valid CUresult")
+
+    driver = CudaPython(0)
+    recorder.cuEventSynchronize = faulty
+    with pytest.raises(DeviceLostError, match="CUDA_ERROR_UNKNOWN while waiting for a frame: 721 is not"):
+        driver.synchronise(driver.event())
+
+
 def test_a_thread_that_turned_to_another_device_comes_back(recorder: Recorder) -> None:
     first, second = CudaPython(0), CudaPython(1)
     contexts = []
