@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cutline.engine import keys
@@ -27,7 +28,7 @@ from cutline.engine.subject import Subject, load_subject, plain_name
 from cutline.engine.targets import BuildTarget, Ground, Precision, Wanted
 from cutline.engine.tensorrt_builder import Plan, PlanOptions, build_plan, demand_library
 from cutline.runtime.errors import DeviceError, NoInputError, OutputError, UsageError
-from cutline.runtime.manifest import Manifest
+from cutline.runtime.manifest import Line, Manifest, Name, Version
 
 __all__ = ["BuildOptions", "build"]
 
@@ -67,6 +68,18 @@ class BuildOptions:
             raise UsageError("the budget must lie between 0 and 1", remedy="Use 0.005 or so.", budget=self.budget)
         if not self.targets:
             raise UsageError("there is nothing to build for", remedy="Name a --target.")
+        stated = {"name": self.name, "version": self.version, "licence": self.licence}
+        try:
+            msgspec.convert(stated, _Stated)
+        except msgspec.ValidationError as error:
+            remedy = "Names are lower case letters, digits, - and _, versions 1 or more, licences one line."
+            raise UsageError(f"a bundle cannot be labelled so: {error}", remedy=remedy) from error
+
+
+class _Stated(msgspec.Struct):
+    name: Name | None
+    version: Version | None
+    licence: Line | None
 
 
 def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
@@ -82,6 +95,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
     progress = progress or Silent()
     engines = tuple(target for target in options.targets if target.kind != "cuda")
     devices = _check_demands(options, engines)
+    created, key = options.created or _now(), _key()
     cache = Cache()
     subject = load_subject(options.source, shapes=options.shapes, hints=options.hints, cache=cache, progress=progress)
     origins = demand_compilers(_cuda_devices(options, devices), subject.cubins)
@@ -114,10 +128,10 @@ def build(options: BuildOptions, progress: Progress | None = None) -> Manifest:
         options.output,
         name=options.name or (subject.name if options.source.suffix == ".cutline" else plain_name(options.output.stem)),
         version=options.version or subject.version,
-        created=options.created or _now(),
+        created=created,
         licence=options.licence or subject.licence,
         card=options.card.read_bytes() if options.card else subject.card,
-        key=_key(),
+        key=key,
     )
     progress.say(f"written: {options.output} ({options.output.stat().st_size / 1e6:.1f} MB)")
     return manifest
@@ -136,6 +150,8 @@ def _check_demands(options: BuildOptions, engines: tuple[BuildTarget, ...]) -> d
     folder = options.output.absolute().parent
     if options.output.suffix != ".cutline":
         raise UsageError("a bundle's name ends in .cutline", remedy="Correct -o.", output=str(options.output))
+    if options.output.is_dir():
+        raise OutputError("the output is a folder", remedy="Name a file with -o.", output=str(options.output))
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError("the output's folder cannot be written", remedy="Choose another.", folder=str(folder))
     if options.card is not None and not options.card.is_file():
@@ -230,7 +246,11 @@ def _with_picture(error: GateError, subject: Subject, held_out: HeldOut, evidenc
 
 def _now() -> str:
     stated = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(stated), timezone.utc) if stated else datetime.now(timezone.utc)
+    try:
+        moment = datetime.fromtimestamp(int(stated), timezone.utc) if stated else datetime.now(timezone.utc)
+    except (ValueError, OverflowError, OSError) as error:
+        remedy = "Give seconds since 1970, or unset it."
+        raise UsageError("SOURCE_DATE_EPOCH is not a time", remedy=remedy, value=stated) from error
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

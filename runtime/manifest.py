@@ -25,10 +25,13 @@ __all__ = [
     "SIGNATURE_NAME",
     "Cubin",
     "KernelFigures",
+    "Line",
     "Manifest",
     "Member",
+    "Name",
     "Signature",
     "Target",
+    "Version",
     "decode_manifest",
     "decode_signature",
     "encode",
@@ -45,6 +48,7 @@ MEMBER_PATTERN = re.compile(rf"(?=.{{1,200}}\Z){_SEGMENT}(?:/{_SEGMENT})*\Z")
 _LINE = r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z"  # no control characters, no text direction tricks
 
 Line = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
+Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Hex256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -101,7 +105,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     schema: int = SCHEMA
     name: Name
-    version: Annotated[int, Meta(ge=1, le=2**31 - 1)]  # grows with every release of the same name
+    version: Version  # grows with every release of the same name
     created: Created  # UTC
     licence: Line  # of the model: an SPDX expression, or words
     contract: ModelContract

@@ -16,6 +16,7 @@ import pytest
 import small_models
 
 from cutline.calibration.runner import OrtRunner
+from cutline.engine import build as build_module
 from cutline.engine import cubins, keys, latency, patterns
 from cutline.engine import evidence as evidence_module
 from cutline.engine.build import BuildOptions, build
@@ -322,6 +323,35 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(model: Path, t
         made(model, tmp_path / "nowhere" / "x.cutline")
     with pytest.raises(UsageError):
         made(model, tmp_path / "x.zip")
+    (tmp_path / "folder.cutline").mkdir()
+    with pytest.raises(OutputError):
+        made(model, tmp_path / "folder.cutline")
+
+
+@pytest.mark.parametrize(
+    ("code", "variables", "options"),
+    [
+        (64, {}, {"version": 0}),
+        (64, {}, {"name": "Not a name"}),
+        (64, {}, {"licence": "two\nlines"}),
+        (64, {"SOURCE_DATE_EPOCH": "yesterday"}, {}),
+        (66, {"CUTLINE_SIGNING_KEY": "nowhere.key"}, {}),
+    ],
+)
+def test_what_a_bundle_cannot_say_is_said_before_the_work(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    variables: dict[str, str],
+    options: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(build_module, "load_subject", None)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CutlineError) as caught:
+        made(model, tmp_path / "x.cutline", **options)
+    assert caught.value.exit_code == code
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")

@@ -20,7 +20,7 @@ FLOOR = MatteError(mad=0.001, worst_mad=0.01, worst_frame=0, iou_loss=0.002)
 COSTS = (0.0020, 0.0017, 0.0015, 0.0013, 0.0011)  # mean error with so many of four layers given back
 
 
-def fit(_recipe: Any, _trials: Any, limits: Limits, *, progress: Any) -> Fit:
+def fit(_recipe: Any, _trials: Any, limits: Limits, **_: Any) -> Fit:
     """As few layers as the limit allows."""
     count = next(n for n, cost in enumerate(COSTS) if cost <= limits.mad)
     layers: dict[str, Any] = {str(i): "fp16" if i < count else "int8" for i in range(4)}
