@@ -95,7 +95,7 @@ def _decode(path: Path) -> tuple[av.VideoFrame, Turn]:
             raise BadInputError("there is no picture in it", remedy="Give a picture.", input=str(path))
         codec = streams[0].codec_context
         codec.thread_count = 1
-        codec.options = LIMITS
+        codec.options = LIMITS | {"err_detect": "explode"}  # FFmpeg would fill up half a JPEG with grey
         for packet in container.demux(streams[0]):
             for frame in streams[0].decode(packet):
                 file.seek(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Protocol, final
+from typing import Final, Protocol, cast, final
 
 import av
 from av.container import InputContainer
@@ -88,6 +88,7 @@ class VideoReader:
         self._address, self._name, self._log = address, name, log
         self.broken: str | None = None
         self.turn: Turn | None = None
+        self._cut: dict[int, bool] = {}  # by stream, sound too: its last packet was not whole
         self._container, self._stream = self._open()
         self.traits = self._traits()
 
@@ -97,6 +98,7 @@ class VideoReader:
         packets = 0
         end_s = 0.0
         lost: Lost | None = None
+        damaged = False
         for packet in self._packets():
             packets += packet is not None and packet.size > 0
             try:
@@ -108,11 +110,11 @@ class VideoReader:
                 yield lost
                 continue
             for frame in frames:
-                lost = None
+                lost, damaged = None, frame.is_corrupt
                 end_s = frame.time or end_s
                 yield frame
         if self.broken is None:
-            self.broken = self._missing_end(packets, end_s, lost)
+            self.broken = self._missing_end(packets, end_s, lost, damaged=damaged)
         self.close()
 
     def close(self) -> None:
@@ -123,13 +125,18 @@ class VideoReader:
     def _packets(self) -> Iterator[av.Packet[VideoStream] | None]:
         """Yield the video's packets and at last one that flushes the decoder (or None), also when reading fails."""
         assert self._container is not None
+        video = self._stream.index
         try:
-            yield from self._container.demux(self._stream)
+            for packet in self._container.demux():
+                if packet.size:
+                    self._cut[packet.stream.index] = packet.is_corrupt
+                if packet.stream.index == video:
+                    yield cast("av.Packet[VideoStream]", packet)
         except av.FFmpegError as error:
             self.broken = self._log.last or str(error)
             yield None
 
-    def _missing_end(self, packets: int, end_s: float, lost: Lost | None) -> str | None:
+    def _missing_end(self, packets: int, end_s: float, lost: Lost | None, *, damaged: bool) -> str | None:
         """Some demuxers end quietly where the bytes end; the header may know how much there should have been.
 
         Fewer packets than promised alone prove nothing: an edit list may leave some out at the beginning.
@@ -145,6 +152,8 @@ class VideoReader:
             return f"{promised - packets} of {promised} frames are missing"
         if early and self._log.last.startswith("File ended prematurely"):
             return f"it ends at {end_s:.1f} s of {duration_s:.1f} s"
+        if damaged or any(self._cut.values()):
+            return "its last bytes are half a packet"
         return None
 
     def _open(self) -> tuple[InputContainer | None, VideoStream]:

@@ -179,7 +179,6 @@ class Worker:
             what = "not one frame could be decoded"
             raise BadInputError(what, remedy="Give a video or picture file.", input=name, **log)
         if reader.broken is not None:
-            self._say("truncated", f"the input is truncated: {reader.broken}")
             what = "the input is truncated; every frame before the break was used"
             raise BadInputError(what, remedy="Get the whole file.", input=name, reason=reader.broken)
 

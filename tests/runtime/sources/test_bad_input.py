@@ -118,6 +118,9 @@ def test_a_video_whose_index_was_never_written_says_so_with_ffmpegs_words(clips:
         ("early.mp4", {"container_options": {"movflags": "faststart"}}),
         ("pieces.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}, "options": {"g": "4"}}),
         ("cluster.mkv", {}),
+        ("tags.flv", {"audio": True}),
+        ("mute.ts", {}),
+        ("naked.h264", {}),
     ],
 )
 def test_a_truncated_file_gives_every_frame_that_decodes_and_then_says_so(
@@ -130,14 +133,15 @@ def test_a_truncated_file_gives_every_frame_that_decodes_and_then_says_so(
     assert len(all_of_it.filled) == 30
     data = whole.read_bytes()
     cut = whole.with_name(f"cut-{name}")
-    cut.write_bytes(data[: len(data) * 6 // 10])
+    cut.write_bytes(data[: len(data) * 58 // 100])  # within the 18th frame
     with av.open(str(cut)) as container:
         decodable = sum(_decodes(packet) for packet in container.demux(video=0))
     _, taken = drain(cut, keep=False)
     assert taken.end is not None
     assert len(taken.filled) == decodable > 10
-    assert taken.kinds[-1] == "truncated"
     assert isinstance(taken.end.error, BadInputError)
+    assert "truncated" in str(taken.end.error)
+    assert "truncated" not in " ".join(notice.text for notice in taken.notices)  # it is said once
     assert taken.end.frames == decodable
 
 
@@ -232,6 +236,18 @@ def test_one_corrupt_picture_in_a_folder_is_skipped_counted_and_told(tmp_path: P
     assert "2.png" in taken.notices[0].text
     assert taken.end is not None
     assert taken.end.error is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("percent", [30, 95])
+def test_a_picture_of_which_a_part_is_missing_is_corrupt(tmp_path: Path, suffix: str, percent: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    whole = encode_picture(rgb, suffix)
+    (tmp_path / f"1{suffix}").write_bytes(whole)
+    (tmp_path / f"2{suffix}").write_bytes(whole[: len(whole) * percent // 100])
+    _, taken = drain(tmp_path)
+    assert [filled.index for filled in taken.filled] == [0]
+    assert "corrupt" in taken.kinds
 
 
 def test_a_folder_that_begins_and_ends_with_corrupt_pictures(tmp_path: Path) -> None:
