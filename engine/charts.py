@@ -8,7 +8,9 @@ from html import escape
 
 __all__ = ["Bar", "bars", "strip"]
 
-ROW, LABEL, WIDTH, VALUE = 22, 210, 760, 130  # pixels: of a row, of its label, of the chart, of the figure at its end
+ROW, LABEL, WIDTH, VALUE = 22, 254, 760, 130  # pixels: of a row, of its label, of the chart, of the figure at its end
+
+LETTERS = 33  # of a label: as many as fit, 7.3 pixels each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ def bars(rows: Sequence[Bar], *, title: str) -> str:
     for number, row in enumerate(rows):
         y = number * ROW + 3
         length = max(row.value * scale, 1.0)
-        parts.append(f'<text x="{LABEL - 8}" y="{y + 13}" class="label">{escape(_short(row.label))}</text>')
+        label = f'<text x="{LABEL - 8}" y="{y + 13}" class="label">{escape(_short(row.label))}</text>'
+        parts.append(f"<g><title>{escape(row.label)}</title>{label}</g>")
         parts.append(f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{ROW - 6}" class="bar {row.kind}"/>')
         end = length
         if row.low is not None and row.high is not None:
@@ -59,4 +62,4 @@ def strip(kinds: Sequence[tuple[str, str]], *, title: str) -> str:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"…{label[-29:]}"
+    return label if len(label) <= LETTERS else f"…{label[1 - LETTERS :]}"

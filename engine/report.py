@@ -232,8 +232,8 @@ def _ranking(found: Int8, ground: Ground) -> str:
     ]
     where = "in OpenVINO" if ground == "cpu" else "with a GPU's roundings"
     note = (
-        f"<p>Alpha MAD on calibration frames, {where}, when this layer alone is INT8; "
-        f"with none in INT8 it is {found.floor.mad:.6f}.</p>"
+        f"<p>Alpha MAD on calibration frames, {where}, between the graph in which this layer alone is INT8 and the one "
+        f"in which none is. That one is {found.floor.mad:.6f} from the original.</p>"
     )
     more = len(found.ranking) - len(rows)
     rest = f"<p>{more} layers that cost less are not shown.</p>" if more > 0 else ""
@@ -266,5 +266,11 @@ def _layer_table(candidate: Candidate) -> str:
 def _calibration(data: ReportData) -> str:
     if data.calibration is None:
         return "<h2>Calibration</h2><p>None: no INT8 graph was asked for, or no footage was given.</p>"
-    rows = [[escape(str(k)), escape(str(v))] for k, v in data.calibration.items()]
+    rows = [[escape(name.replace("_", " ")), escape(_plainly(value))] for name, value in data.calibration.items()]
     return "<h2>Calibration</h2>" + table(["what", "value"], rows)
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
