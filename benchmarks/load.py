@@ -20,9 +20,8 @@ from cutline.runtime.sinks import Sink, SinkOptions, StreamInfo, describe_sink, 
 __all__ = ["Load", "Turn"]
 
 LOOK_S: Final = 0.01
-QUIET: Final = 0.05  # cores that a process at rest uses at most
-QUIET_LOOKS: Final = 2  # one after the other; a busy machine may let a process do nothing for one
-REST_S: Final = 1.0  # however much it works
+QUIET_LOOKS: Final = 2  # one after the other: the decoder's process may work a little longer
+REST_S: Final = 10.0  # whatever happens
 LATE_S: Final = 1.0  # behind the end of a paced turn: what has not come by then never came
 
 
@@ -122,13 +121,11 @@ class Load:
         return self._merge([mark for mark in marks if mark is not None])
 
     def rest(self) -> None:
-        """Wait until the queues are full and this process works no more: what comes next has the machine to itself."""
+        """Wait until the queues are full and nothing works any more: what comes next has the machine to itself."""
         until, quiet = time.monotonic() + REST_S, 0
         while quiet < QUIET_LOOKS and time.monotonic() < until and not self._stopped.is_set():
-            began, core = time.monotonic_ns(), time.process_time_ns()
             time.sleep(LOOK_S)
-            idle = time.process_time_ns() - core < QUIET * (time.monotonic_ns() - began)
-            quiet = quiet + 1 if idle else 0
+            quiet = quiet + 1 if all(pipeline.is_resting() for pipeline in self._pipelines) else 0
 
     def stop(self) -> None:
         """End the turn soon, for good. Safe in a signal handler."""

@@ -116,6 +116,16 @@ class Pipeline:
         """Frames in, out, dropped and in flight, at one moment."""
         return self._pool.counts()
 
+    def is_resting(self) -> bool:
+        """Whether nothing moves until the caller takes another frame: for measuring, so that others have their turn.
+
+        A stream that may drop frames never rests, nor does one before its first frame or behind its last one.
+        """
+        states = {slot.state for slot in self._pool.slots}
+        if self._closed_loop is None:
+            return states == {SlotState.DONE}
+        return SlotState.RUNNING not in states and self._room.empty()
+
     def __enter__(self) -> Pipeline:
         return self
 

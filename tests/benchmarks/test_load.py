@@ -88,7 +88,7 @@ def test_a_camera_that_stalls_when_its_turn_ends_has_the_stall_in_its_frames(tin
 
 
 def test_a_load_rests_only_when_what_it_began_is_done(tiny: Path) -> None:
-    working = engine(Clock(), pre=0, network=0, post=0, works_s=0.05)
+    working = engine(Clock(), pre=0, network=0, post=0, works_s=0.02)
     with closing(Load(working, [stream(tiny)])) as load:
         load.turn(LONG_S, 0.0, frames=5)
         load.rest()

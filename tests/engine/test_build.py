@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import small_models
+from numpy.typing import NDArray
 
 from cutline.calibration.runner import OrtRunner
 from cutline.engine import build as build_module
@@ -254,6 +255,38 @@ def test_a_recurrent_network_is_proven_over_sequences(home: Path) -> None:
     with open_bundle(home / "rvm.cutline") as bundle:
         index = msgspec.json.decode(bundle.read("proof/index.json"))
     assert max(index["sequences"]) > 1
+
+
+@pytest.fixture(scope="module")
+def clip(home: Path, write_clip: Callable[[Path, Iterable[NDArray[np.uint8]]], Path]) -> Path:
+    """Twenty-five scenes of six frames in which things move; the empty scene of none of them."""
+    scenes = (patterns._scene(128, 64, seed, time / 5)[1] for seed in range(25) for time in range(6))
+    return write_clip(home / "moving.mp4", (np.rint(picture * 255).astype(np.uint8) for picture in scenes))
+
+
+def test_a_recurrent_network_is_calibrated_over_sequences_too(home: Path, clip: Path) -> None:
+    source = small_models.save(small_models.rvm((16, 16, 16, 16)), home, "wide-rvm.onnx")
+    target = "openvino,tensorrt-rtx:sm89" if HAVE_RTX else "openvino"
+    shapes = {"src": (1, 3, 64, 128)}
+    manifest, lines = made(
+        source, home / "wide.cutline", target, calib=(str(clip),), precision="int8", shapes=shapes, budget=0.2
+    )
+    assert {t.precision for t in manifest.targets} == {"int8"}
+    assert any("sequences for calibration" in line for line in lines)
+    assert manifest.accuracy is not None
+    assert manifest.accuracy["frames"] > 6
+    with open_bundle(home / "wide.cutline") as bundle:
+        graph = onnx.ModelProto.FromString(bundle.read("graphs/int8-openvino.onnx")).graph
+        index = msgspec.json.decode(bundle.read("proof/index.json"))
+    assert {"r1i", "r4i"} <= {value.name for value in graph.input}
+    assert "QuantizeLinear" in {node.op_type for node in graph.node}
+    assert min(index["sequences"]) > 1
+
+
+def test_an_empty_scene_that_was_made_from_a_clip_is_said(home: Path, clip: Path) -> None:
+    source = small_models.save(small_models.unet(plate=True, width=128, height=64), home, "plate.onnx")
+    _, lines = made(source, home / "plate.cutline", calib=(str(clip),), precision="fp32")
+    assert any("moving-plate.png" in line for line in lines)
 
 
 @needs_rtx

@@ -72,6 +72,48 @@ def test_a_site_file_runs_its_streams_together(clip: Path, tmp_path: Path) -> No
     assert len((tmp_path / "right.jsonl").read_text().splitlines()) == FRAMES
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "said"),
+    [
+        ("{clip}>{tmp}/out.mp4", "{clip}>{tmp}/./x/../out.mp4", "one output"),
+        ("{clip}>{tmp}/copy.mp4", "{tmp}/copy.mp4>{tmp}/out.mp4", "another stream's input"),
+        ("{clip}>-", "{clip}>-", "one output"),
+    ],
+)
+def test_streams_that_would_write_over_each_other_are_refused(
+    clip: Path, tmp_path: Path, left: str, right: str, said: str
+) -> None:
+    (tmp_path / "x").mkdir()
+    precious = tmp_path / "copy.mp4"
+    precious.write_bytes(clip.read_bytes())
+    site = tmp_path / "site.toml"
+    tables = [text.format(clip=clip, tmp=tmp_path).split(">") for text in (left, right)]
+    site.write_text("".join(f'[s{i}]\ninput = "{a}"\noutput = "{b}"\n' for i, (a, b) in enumerate(tables)))
+    done = cutline("run", "--streams", site)
+    assert done.returncode == 64, done.stderr
+    assert said in one_line(done)
+    assert precious.read_bytes() == clip.read_bytes()
+
+
+def test_a_stream_that_cannot_start_leaves_nothing_of_the_others(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[good]\ninput = "{clip}"\noutput = "{tmp_path}/good.mp4"\n[bad]\ninput = "{tmp_path}/missing.mp4"\n'
+    )
+    done = cutline("run", "--streams", site)
+    assert done.returncode == 66, done.stderr
+    assert "bad: no such input" in one_line(done)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site.toml"]
+
+
+def test_options_that_a_site_file_would_make_void_are_refused(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'[s]\ninput = "{clip}"\n')
+    done = cutline("run", "--streams", site, "--frames", "3", "--background", "#000000")
+    assert done.returncode == 64, done.stderr
+    assert "--background, --frames" in one_line(done)
+
+
 BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("missing input", ["missing.mp4"], 66, "missing.mp4"),
     ("no input", [], 64, "INPUT"),
@@ -80,6 +122,7 @@ BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("unknown output", ["{clip}", "out.xyz"], 64, "out.xyz"),
     ("two inputs", ["{clip}", "{clip}", "out.mp4"], 64, "out.mp4"),
     ("output is input", ["{clip}", "{clip}"], 64, "same file"),
+    ("output is background", ["{clip}", "{clip}.mp4", "--background", "{clip}.mp4"], 64, "same file"),
     ("no such folder", ["{clip}", "nowhere/out.mp4"], 73, "nowhere"),
     ("absent device", ["{clip}", "--device", "cuda"], 69, "cuda"),
     ("unknown model", ["{clip}", "--model", "nothing"], 66, "nothing"),

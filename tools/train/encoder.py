@@ -61,17 +61,15 @@ class _Filtering(torch.autograd.Function):
         return nn.functional.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         seen, taught = (t.float().contiguous(memory_format=torch.channels_last) for t in (x, gradient))
         side, stride = weight.shape[-1] // 2, ctx.stride
-        wanted = [ctx.needs_input_grad[0], True, True]
         found = torch.ops.aten.convolution_backward(
             *(taught, seen, weight.float(), [len(weight)], [stride] * 2, [side] * 2, [1, 1]),
-            *(False, [0, 0], len(weight), wanted),
+            *(False, [0, 0], len(weight), list(ctx.needs_input_grad[:3])),
         )
-        by_input, by_weight, by_bias = (None if f is None else f.to(x.dtype) for f in found)
-        return by_input, by_weight, by_bias, None
+        return *(None if f is None else f.to(x.dtype) for f in found), None
 
 
 class Depthwise(nn.Conv2d):
@@ -79,7 +77,7 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[N, C, H, W] to float[N, C, H / stride, W / stride]."""
-        if x.device.type != "cpu" or not self.weight.requires_grad or not torch.is_grad_enabled():
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled("cpu"):
