@@ -51,7 +51,8 @@ class CudaPython:
     def attach(self) -> None:
         # every time: what was current may have changed, with another device's driver in the same thread
         if self._context is not None and not self._lost:
-            self._call("making the context current", self._cu.cuCtxSetCurrent, self._context)
+            with suppress(DeviceLostError):  # the next call says so; whoever closes goes on
+                self._call("making the context current", self._cu.cuCtxSetCurrent, self._context)
 
     def alloc(self, nbytes: int) -> Memory:
         address = self._call(f"taking {nbytes} bytes of device memory", self._cu.cuMemAlloc, nbytes)

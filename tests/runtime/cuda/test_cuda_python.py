@@ -147,6 +147,14 @@ def test_a_device_that_is_found_lost_while_closing_is_closed_all_the_same(record
     assert "cuMemFree" not in recorder.called  # it went with the context
 
 
+def test_a_loss_that_attach_finds_is_told_by_the_next_call_so_that_closing_goes_on(recorder: Recorder) -> None:
+    driver = CudaPython(0)
+    recorder.fails["cuCtxSetCurrent"] = bindings.CUresult.CUDA_ERROR_ILLEGAL_ADDRESS
+    driver.attach()
+    with pytest.raises(DeviceLostError, match="CUDA_ERROR_ILLEGAL_ADDRESS while making an event"):
+        driver.event()
+
+
 def test_a_device_that_does_not_open_is_not_lost(recorder: Recorder) -> None:
     """`auto` then takes the CPU, and no supervisor tries again and again."""
     recorder.fails["cuInit"] = bindings.CUresult.CUDA_ERROR_UNKNOWN
