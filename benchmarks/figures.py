@@ -184,7 +184,7 @@ def latencies(turn: Turn, end: str, pace_fps: float) -> list[NDArray[np.float64]
     period = 1e9 / pace_fps
     found = []
     for rows in turn.frames:
-        first, count = 0, round((turn.ended - turn.began) / period)
+        first, count = 0, max(0, round((turn.ended - turn.began) / period))
         if len(rows):
             origin = int(rows["available"][0]) - int(rows["index"][0]) * period
             first = min(math.ceil((turn.began - origin) / period), int(rows["index"].min()))
