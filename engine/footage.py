@@ -13,7 +13,7 @@ import msgspec
 
 from cutline.calibration.calibrate import calibrate
 from cutline.calibration.feeds import Feeds
-from cutline.calibration.frames import FrameSet, Part, choose_frames
+from cutline.calibration.frames import FrameSet, choose_frames
 from cutline.calibration.runner import Feed
 from cutline.calibration.table import CalibrationTable, decode_table, demand_same_model, load_table
 from cutline.engine.cache import Cache
@@ -142,8 +142,9 @@ def _look_through(
         )
         unit = "sequences" if length > 1 else "frames"
         count = f"{frames.count('calibration')} {unit} for calibration, {frames.count('held-out')} held out"
-        held_out = _read(frames, "held-out", contract, None)
-        search = _read(frames, "calibration", contract, max(1, SEARCH // length))
+        judged, seen = Feeds(frames, "held-out", contract), Feeds(frames, "calibration", contract)
+        held_out = _read(judged, frames.count("held-out"), None)
+        search = _read(seen, frames.count("calibration"), max(1, SEARCH // length))
         table = known or calibrate(
             subject.model,
             contract,
@@ -156,7 +157,11 @@ def _look_through(
             held_out=pack_feeds(held_out),
             search=pack_feeds(search),
             table=msgspec.json.encode(table),
-            lines=(*frames.notices, f"footage: {count} for the proof, {MAX_FRAMES} of which travel in the bundle"),
+            lines=(
+                *frames.notices,
+                *_learnt(judged, seen),
+                f"footage: {count} for the proof, {MAX_FRAMES} of which travel in the bundle",
+            ),
         )
 
 
@@ -164,17 +169,25 @@ def _encoded_records(frames: FrameSet) -> bytes:
     return msgspec.json.encode(frames.records("calibration"))
 
 
-def _read(frames: FrameSet, part: Part, contract: ModelContract, most: int | None) -> list[list[Feed]]:
+def _learnt(*parts: Feeds) -> list[str]:
+    """Say which empty scenes are not pictures of the empty scene."""
+    return [
+        f"{name}: its empty scene is the median of its own frames, with whatever stood still in it; "
+        f"put a picture of it beside the clip as {Path(name).stem}-plate.png"
+        for name in dict.fromkeys(name for feeds in parts for name in feeds.plates_learnt)
+    ]
+
+
+def _read(feeds: Feeds, total: int, most: int | None) -> list[list[Feed]]:
     """Keep a part's sequences, or `most` of them spread evenly, in memory."""
-    total = frames.count(part)
     wanted = set(range(total)) if most is None else {int((i + 0.5) * total / most) for i in range(most)}
     kept = []
-    for number, sequence in enumerate(islice(Feeds(frames, part, contract), total)):
-        feeds: list[Feed] = [
+    for number, sequence in enumerate(islice(feeds, total)):
+        run: list[Feed] = [
             dict(feed) for feed in sequence
         ]  # all are read: the next sequence is decoded behind this one
         if number in wanted:
-            kept.append(feeds)
+            kept.append(run)
     return kept
 
 
