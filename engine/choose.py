@@ -105,7 +105,7 @@ class Chooser:
 
     def _fastest(self, choice: Choice, target: BuildTarget, wanted: tuple[Precision, ...]) -> tuple[Candidate, ...]:
         """On this CPU: time all, ship the fastest that passes, and FP32 for CPUs that lack its type."""
-        graphs = {name: graph for name in wanted if (graph := self._make(name, target.ground)) is not None}
+        graphs = {name: graph for name in wanted if (graph := self._graph(choice, target, name)) is not None}
         passing = tuple(p for p in ORDER if p in graphs and self._passes(choice, target, graphs[p]))
         if not passing:
             raise GateError(f"nothing passes the accuracy gate for {target}", remedy="Raise --budget.")
@@ -125,7 +125,7 @@ class Chooser:
     def _untimed(self, choice: Choice, target: BuildTarget, wanted: tuple[Precision, ...]) -> tuple[Candidate, ...]:
         """On a GPU that is not here: every reduced precision that passes, FP16 first; FP32 only when none does."""
         reduced = [
-            graph for name in wanted if name != "fp32" and (graph := self._make(name, target.ground)) is not None
+            graph for name in wanted if name != "fp32" and (graph := self._graph(choice, target, name)) is not None
         ]
         passing = [graph for graph in reduced if self._passes(choice, target, graph)]
         if len(passing) > 1:
@@ -140,11 +140,16 @@ class Chooser:
             raise GateError(f"nothing passes the accuracy gate for {target}", remedy="Raise --budget.")
         return tuple(passing)
 
+    def _graph(self, choice: Choice, target: BuildTarget, precision: Precision) -> Candidate | None:
+        graph = self._make(precision, target.ground)
+        if graph is None:
+            choice.note(f"{_place(target)}: no {precision} graph meets the budget")
+        return graph
+
     def _passes(self, choice: Choice, target: BuildTarget, graph: Candidate) -> bool:
         accuracy = self._prove(choice, target, graph).accuracy
         if not accuracy.passed:
-            ground = "openvino" if target.kind == "openvino" else "GPU"
-            choice.note(f"{ground}: {graph.precision} misses the accuracy gate: {'; '.join(accuracy.failures)}")
+            choice.note(f"{_place(target)}: {graph.precision} misses the accuracy gate: {'; '.join(accuracy.failures)}")
         return accuracy.passed
 
     def _prove(self, choice: Choice, target: BuildTarget, graph: Candidate) -> Proof:
@@ -156,3 +161,7 @@ class Chooser:
     def _time(self, choice: Choice, graphs: Sequence[Candidate]) -> None:
         if not choice.timings:
             choice.timings = self._evidence.time(graphs, self._progress)
+
+
+def _place(target: BuildTarget) -> str:
+    return "openvino" if target.kind == "openvino" else "GPU"

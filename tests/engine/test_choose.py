@@ -90,6 +90,13 @@ def test_auto_leaves_out_what_misses_the_gate_however_fast_and_says_so() -> None
     assert "int8" in choice.timings
 
 
+def test_auto_says_that_no_int8_graph_meets_the_budget() -> None:
+    shipped, choice, _ = chosen("openvino,tensorrt-rtx:sm89", no_int8=True)
+    assert shipped == {"openvino": ["bf16", "fp32"], "tensorrt-rtx:sm89": ["fp16"]}
+    for ground in ("openvino", "GPU"):
+        assert f"{ground}: no int8 graph meets the budget" in choice.notes
+
+
 def test_bf16_is_tried_only_where_the_cpu_has_it() -> None:
     shipped, _, evidence = chosen("openvino", native=("fp32",), calibrated=False)
     assert shipped == {"openvino": ["fp32"]}
