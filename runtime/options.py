@@ -50,10 +50,11 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.plate is not None and self.learn_plate is not None:
             raise UsageError("a plate is given and is to be learnt", remedy="Give --plate or --learn-plate, not both.")
         same = self.output != "-" and "://" not in self.output and Path(self.output) == Path(self.input)
-        if same or _same_file(self.input, self.output):
-            raise UsageError(
-                "output is the same file as input", remedy="Choose another output name.", output=self.output
-            )
+        for what, name in (("input", self.input), ("background", self.background), ("plate", self.plate)):
+            if (same and what == "input") or _same_file(name, self.output):
+                raise UsageError(
+                    f"output is the same file as {what}", remedy="Choose another output name.", output=self.output
+                )
 
     @property
     def shown_name(self) -> str:
@@ -71,8 +72,8 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return value is None or (math.isfinite(value) and value > 0)
 
 
-def _same_file(first: str, second: str) -> bool:
+def _same_file(first: str | None, second: str) -> bool:
     try:
-        return Path(first).samefile(second) and not Path(first).is_dir()
+        return first is not None and Path(first).samefile(second) and not Path(first).is_dir()
     except OSError:
         return False  # one of the two does not exist (yet), or is no path at all

@@ -96,6 +96,7 @@ class Runner:
             self.pipeline = Pipeline(engine, options, style=style, alpha=alpha, on_notice=self._notice)
             undo.callback(self.pipeline.close)
             self._sink = open_sink(options.output, self._stream_info(options), storing)
+            undo.callback(self._sink.close, complete=False)
             self._undo = undo.pop_all()
         self.options = options
 

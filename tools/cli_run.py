@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from rich.console import Console
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cutline.runtime.bundle import open_bundle
-from cutline.runtime.errors import BadInputError, DeviceLostError, NoInputError, UsageError
+from cutline.runtime.errors import BadInputError, CutlineError, DeviceLostError, NoInputError, UsageError
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.runner import Runner, RunReport, run_together
 from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
@@ -72,6 +72,9 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
     Raises:
         CutlineError: when a stream cannot even start.
     """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
     streams = _streams(request)
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
@@ -81,7 +84,8 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
         runners: list[Runner] = []
         for options in streams:
             label = f"{options.shown_name}: " if len(streams) > 1 else ""
-            runner = Runner(engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost)
+            with _named(label):
+                runner = Runner(engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost)
             stack.callback(runner.close)
             runners.append(runner)
         _stop_on_signals(runners)
@@ -116,18 +120,33 @@ def read_site(path: Path) -> list[StreamOptions]:
             "site file has no tables", remedy="Write one [table] per stream, with an input.", streams=str(path)
         )
     streams = [_options({"name": name, **table}, f"stream {name}: ") for name, table in tables.items()]
-    outputs = [s.output for s in streams if "://" not in s.output]
+    outputs = [_place(s.output) for s in streams if "://" not in s.output]
     if len(set(outputs)) < len(outputs):
         raise UsageError(
             "two inputs with one output", remedy="Give each stream an output of its own.", streams=str(path)
         )
+    if taken := {_place(s.input) for s in streams if s.input != "-"}.intersection(outputs):
+        raise UsageError(
+            "an output is another stream's input", remedy="Name another file.", streams=str(path), output=taken.pop()
+        )
     return streams
+
+
+def _place(name: str) -> str:
+    """One name for a file, however it is spelt."""
+    return name if name == "-" else str(Path(name).resolve())
 
 
 def _streams(request: RunRequest) -> list[StreamOptions]:
     if request.site is not None:
         if request.input is not None:
             raise UsageError("an input and a site file are given", remedy="Give INPUT or --streams, not both.")
+        usual = msgspec.to_builtins(StreamOptions(input="-"))
+        if void := [f"--{name.replace('_', '-')}" for name, value in request.stream.items() if value != usual[name]]:
+            raise UsageError(
+                f"with a site file {', '.join(sorted(void))} would change nothing",
+                remedy="Write it into the tables of the streams.",
+            )
         return read_site(Path(request.site))
     if request.input is None:
         raise UsageError("no input is given", remedy="Give INPUT, or --streams SITE.toml.")
@@ -183,6 +202,23 @@ def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack
 
 def _printer(console: Console, label: str) -> Callable[[str], None]:
     return lambda text: console.print(f"cutline: {label}{text}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Let an error say which of several streams it is about."""
+    try:
+        yield
+    except CutlineError as error:
+        if label:
+            raise type(error)(f"{label}{error.what}", remedy=error.remedy, **error.facts) from error
+        raise
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signal module's signature
+    """While streams are opened nothing is to be finished: undo what was made. A second one ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _stop_on_signals(runners: list[Runner]) -> None:

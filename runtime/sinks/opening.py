@@ -17,7 +17,7 @@ from cutline.runtime.sinks.video import VideoFileSink
 
 __all__ = ["describe_sink", "open_sink", "refuse_input_as_output"]
 
-KNOWN = "out.mp4, out.mkv, out.mov, out.webm, out-%05d.png, a folder, -, display://0, null://, events.jsonl"
+KNOWN = "out.mp4, out.mkv, out.mov, out.webm, out-%05d.png, folder/, -, display://0, null://, events.jsonl"
 DEFAULTS = SinkOptions()
 NUMBERED = re.compile(r"%0?\d*d")
 

@@ -36,6 +36,14 @@ def test_an_output_that_is_the_input_by_another_name_is_refused(tmp_path: Path) 
         StreamOptions(input=str(video), output=str(link))
 
 
+@pytest.mark.parametrize("what", ["background", "plate"])
+def test_an_output_that_would_replace_a_picture_in_use_is_refused(tmp_path: Path, what: str) -> None:
+    picture = tmp_path / "studio.mp4"
+    picture.write_bytes(b"x")
+    with pytest.raises(UsageError, match=f"same file as {what}"):
+        StreamOptions(input="in.mp4", output=str(picture), **{what: str(picture)})  # type: ignore[arg-type]
+
+
 def test_a_stream_is_named_after_its_input() -> None:
     assert StreamOptions(input="/a/b/in.mp4").shown_name == "in.mp4"
     assert StreamOptions(input="/a/b/in.mp4", name="left").shown_name == "left"

@@ -75,3 +75,25 @@ def test_a_killed_decoder_of_a_file_ends_the_run_with_its_frames_kept(clip: Path
     assert process.returncode not in (0, 70), complaints.decode()
     assert b"Traceback" not in complaints
     assert frames_of(tmp_path / "out.mp4") > 0
+
+
+def test_a_signal_while_streams_are_opened_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    os.mkfifo(tmp_path / "late.mp4")  # opening it waits until somebody writes into it
+    site.write_text(
+        f'[good]\ninput = "{clip}"\noutput = "{tmp_path}/good.mp4"\n[late]\ninput = "{tmp_path}/late.mp4"\n'
+    )
+    command = [sys.executable, "-c", "from cutline.tools.cli import main; main()", "run", "--streams", str(site)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "good.part.mp4").exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline, "the first stream was not opened"
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.terminate()
+    (tmp_path / "late.mp4").write_bytes(b"")  # what is being opened is waited for
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, complaints.decode()
+    assert b"Traceback" not in complaints
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late.mp4", "site.toml"]
