@@ -28,7 +28,7 @@ from cutline.runtime.cuda.faults import STICKY, cuda_error
 
 __all__ = ["FakeDriver", "HostKernel", "RuleBroken"]
 
-HostKernel = Callable[[Grid, Grid, int, bytes], None]  # grid, block, dynamic shared bytes (none), parameter struct
+HostKernel = Callable[[Grid, Grid, bytes], None]  # grid, block, parameter struct
 Resource = Memory | Pinned | Stream | Event | Module | Graph
 MAKING: Final = frozenset({"alloc", "pin", "stream", "event", "load", "kernel", "begin_capture", "end_capture"})
 EXPLAINED: Final = {
@@ -257,7 +257,7 @@ class FakeDriver:
             def act() -> None:
                 self.launched.append(kernel.name)
                 if body is not None:
-                    body(grid, block, 0, params)
+                    body(grid, block, params)
 
             self._queue(stream, "launch", kernel.name, act, self._memory.pointed(params, kernel.name))
 

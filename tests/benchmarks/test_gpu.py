@@ -40,7 +40,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HostKernel]:
     three = ctypes.c_uint * 3
 
     def kernel(name: str) -> HostKernel:
-        def body(grid: Grid, block: Grid, shared: int, params: bytes) -> None:  # noqa: ARG001
+        def body(grid: Grid, block: Grid, params: bytes) -> None:
             size = ctypes.c_size_t(len(params))
             fault = emulator._library.launch(name.encode(), three(*grid), three(*block), params, size, 0)
             assert fault is None, fault.decode()
@@ -90,9 +90,9 @@ def test_every_check_runs_and_nothing_is_wrong_with_the_emulated_kernels(bed: Be
 
 
 def test_a_kernel_that_is_wrong_is_found_by_its_twin(bed: Bed, kernels: dict[str, HostKernel]) -> None:
-    def late(grid: Grid, block: Grid, shared: int, params: bytes) -> None:
+    def late(grid: Grid, block: Grid, params: bytes) -> None:
         """Leaves the last row of blocks out, as a wrong grid would."""
-        kernels["cutline_pre"]((grid[0], max(1, grid[1] - 1), grid[2]), block, shared, params)
+        kernels["cutline_pre"]((grid[0], max(1, grid[1] - 1), grid[2]), block, params)
 
     driver: Any = bed.driver
     driver._kernels["cutline_pre"] = late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -20,14 +21,14 @@ from cutline.runtime.errors import DeviceError
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can import `small_device`
 
 
-def add_on_host(grid: Grid, block: Grid, shared: int, params: bytes) -> None:  # noqa: ARG001
+def add_on_host(grid: Grid, block: Grid, params: bytes) -> None:  # noqa: ARG001
     """What probe_add does."""
     address, count, value = struct.unpack("=QII", params)
     words = np.ctypeslib.as_array((ctypes.c_uint32 * count).from_address(address))
     words += np.uint32(value)
 
 
-def spin_on_host(grid: Grid, block: Grid, shared: int, params: bytes) -> None:
+def spin_on_host(grid: Grid, block: Grid, params: bytes) -> None:
     """What probe_spin does."""
 
 
@@ -37,7 +38,7 @@ PROBES = {ADD: add_on_host, SPIN: spin_on_host}
 def _cuda_python() -> Driver:
     from cutline.runtime.cuda.cuda_python import CudaPython
 
-    return CudaPython()
+    return CudaPython(int(os.environ.get("CUTLINE_TEST_GPU", "0")))
 
 
 def _pycuda() -> Driver:

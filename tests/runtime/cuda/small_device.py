@@ -107,14 +107,14 @@ class SmallInference:
             self.network.live -= 1
 
 
-def pre(grid: Grid, block: Grid, shared: int, given: bytes) -> None:  # noqa: ARG001
+def pre(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
     """cutline_pre."""
     p = params.Pre.from_buffer_copy(given)
     if p.tensor:
         floats(p.tensor, 3 * p.width * p.height)[:] = octets(p.frame.y, 1)[0]
 
 
-def post(grid: Grid, block: Grid, shared: int, given: bytes) -> None:  # noqa: ARG001
+def post(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
     """cutline_post: first row of the composite = raw, strengths, first code of the background."""
     p = params.Compose.from_buffer_copy(given)
     row = octets(p.out.y, 64)
@@ -130,7 +130,7 @@ def post(grid: Grid, block: Grid, shared: int, given: bytes) -> None:  # noqa: A
 STEADY = [0.0]
 
 
-def steady(grid: Grid, block: Grid, shared: int, given: bytes) -> None:  # noqa: ARG001
+def steady(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
     """cutline_steady: takes the raw value on, and puts it into the matte."""
     p = params.Matte.from_buffer_copy(given)
     STEADY[0] = float(floats(p.raw, 1)[0])
@@ -140,7 +140,7 @@ def steady(grid: Grid, block: Grid, shared: int, given: bytes) -> None:  # noqa:
     past[0] = 1
 
 
-def nothing(grid: Grid, block: Grid, shared: int, given: bytes) -> None:
+def nothing(grid: Grid, block: Grid, given: bytes) -> None:
     """A kernel that is not looked at."""
 
 
