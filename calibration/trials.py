@@ -49,16 +49,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def matte_error(results: Sequence[F32], reference: Sequence[F32]) -> MatteError:
-    """Compare frame by frame. A result that is not a number is as far off as can be, and so is all that comes with it.
+    """Compare frame by frame. Where either side is not a number, all of it is as far off as can be.
 
     Raises:
         InternalError: the sets differ in length or shape, or are empty.
     """
     if not results or [a.shape for a in results] != [b.shape for b in reference]:
         raise InternalError("results do not match their reference", remedy="Report this model.")
-    if bad := [i for i, a in enumerate(results) if not np.isfinite(a).all()]:
+    pairs = list(zip(results, reference, strict=True))
+    if bad := [i for i, pair in enumerate(pairs) if not all(np.isfinite(side).all() for side in pair)]:
         return MatteError(mad=1.0, worst_mad=1.0, worst_frame=bad[0], iou_loss=1.0)
-    mads = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in zip(results, reference, strict=True)]
+    mads = [float(np.abs(a - b).mean(dtype=np.float64)) for a, b in pairs]
     worst = int(np.argmax(mads))
     return MatteError(
         mad=float(np.mean(mads)),

@@ -202,8 +202,9 @@ def test_matte_error_finds_the_worst_frame() -> None:
 
 def test_a_result_that_is_not_a_number_is_as_far_off_as_can_be_and_a_wrong_count_is_an_error() -> None:
     one = [np.zeros((2, 2), np.float32)]
-    error = matte_error([one[0], np.full((2, 2), np.nan, np.float32)], one * 2)
-    assert (error.mad, error.worst_mad, error.worst_frame, error.iou_loss) == (1, 1, 1, 1)
+    broken = [one[0], np.full((2, 2), np.nan, np.float32)]
+    for error in (matte_error(broken, one * 2), matte_error(one * 2, broken)):
+        assert (error.mad, error.worst_mad, error.worst_frame, error.iou_loss) == (1, 1, 1, 1)
     with pytest.raises(InternalError):
         matte_error(one * 2, one)
 
