@@ -160,7 +160,7 @@ def _look_through(
             lines=(
                 *frames.notices,
                 *_learnt(judged, seen),
-                f"footage: {count} for the proof, {MAX_FRAMES} of which travel in the bundle",
+                f"footage: {count} for the proof, at most {MAX_FRAMES} frames of which travel in the bundle",
             ),
         )
 
