@@ -13,12 +13,13 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from cutline.benchmarks.gpu.record import NotRun
 from cutline.benchmarks.probe import PROBE, SPIN, probe_params
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.cuda.driver import Driver, Stream
 from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.network import Network
-from cutline.runtime.errors import DeviceError
+from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool
@@ -183,27 +184,45 @@ class Frames:
 
 @final
 class Bed:
-    """Borrows an engine; moves arrays to its device and back, for checks outside a stream."""
+    """Owns an open driver, and the network's engine once there is one; moves arrays to the device and back."""
 
-    def __init__(self, driver: Driver, engine: CudaEngine, network: Network, cubin: bytes) -> None:
-        self.driver, self.engine, self.network, self.cubin = driver, engine, network, cubin
+    def __init__(self, driver: Driver, cubin: bytes, contract: ModelContract) -> None:
+        self.driver, self.cubin, self.contract = driver, cubin, contract
+        self._engine: CudaEngine | None = None
         self._undo = ExitStack()
         self.stream = driver.stream()
         self._undo.callback(driver.release, self.stream)
         self._mark = driver.event()
         self._undo.callback(driver.release, self._mark)
 
+    @property
+    def engine(self) -> CudaEngine:
+        """The network with the kernels; NotRun where none could be opened."""
+        if self._engine is None:
+            raise NotRun("no network could be opened, nor the stand-in")
+        return self._engine
+
+    def take(self, network: Network, library: str) -> None:
+        """Make the engine of an open network, which it owns from now on."""
+        self._engine = CudaEngine(
+            self.driver, network, self.cubin, self.contract, name="cutout", precision="fp32", library=library
+        )
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Within: what is put on the device goes again at the end."""
         outer, self._undo = self._undo, ExitStack()
         try:
-            yield
-        finally:
-            inner, self._undo = self._undo, outer
-            with suppress(DeviceError):  # where the device was lost there is nothing to wait for
+            with self._undo:
+                try:
+                    yield
+                except BaseException:
+                    with suppress(DeviceError):  # told is what came first
+                        self.settle()
+                    raise
                 self.settle()
-            inner.close()
+        finally:
+            self._undo = outer
 
     def room(self, nbytes: int, *, value: int = 0) -> int:
         """Device memory until the scope ends, filled with one byte."""
@@ -232,9 +251,14 @@ class Bed:
         self.driver.synchronise(self._mark)
 
     def close(self) -> None:
-        """Free what was put here."""
-        self.settle()
-        self._undo.close()
+        """Free what was put here, the engine and the driver: all of it, whatever fails on the way."""
+        with ExitStack() as undo:
+            undo.callback(self.driver.close)
+            if self._engine is not None:
+                undo.callback(self._engine.close)
+            undo.callback(self._undo.close)
+            with suppress(DeviceLostError):  # then there is nothing to wait for
+                self.settle()
 
     def _move(self, nbytes: int, address: int, data: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         memory = mmap.mmap(-1, nbytes)

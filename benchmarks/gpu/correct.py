@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.benchmarks.gpu.bed import Bed, Frames
-from cutline.benchmarks.gpu.record import Check
+from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.runtime.contract import Image, Output
-from cutline.runtime.cuda.driver import Driver
-from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, DevicePlanes, Launch, PostLaunches, PreLaunches
 from cutline.runtime.frame import FrameFormat, Planes
 from cutline.runtime.kernels import Background, PostOptions, place, reference, reference_post, tolerances
@@ -23,34 +24,37 @@ from cutline.runtime.kernels import Background, PostOptions, place, reference, r
 __all__ = ["check_conformance", "check_graphs", "check_twins"]
 
 SUITE: Final = Path(__file__).parents[2] / "tests/runtime/cuda/test_conformance.py"
+SUITE_S: Final = 120.0
+MOST_NAMED: Final = 10  # tests that failed, in the report
 SHAPES: Final = ((320, 180, 64, 36), (641, 361, 128, 72), (1280, 720, 256, 144))  # frame, network
+GRAPHED: Final = FrameFormat(width=1280, height=720)
 KINDS: Final = ("colour", "blur", "original", "transparent")
 
 
-def check_conformance() -> Check:
+def check_conformance(ordinal: int) -> Check:
     """Run the suite that every driver passes, on this device, in a process of its own."""
-    name, goal = "driver: conformance suite", "every test passes"
     if not SUITE.is_file():
-        return Check(name=name, verdict="not run", goal=goal, notes=("the tests are not in this installation",))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(SUITE),
-        "-m",
-        "gpu",
-        "-k",
-        "cuda-python",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=SUITE.parents[3])
+        raise NotRun("the tests are not in this installation")
+    if importlib.util.find_spec("pytest") is None:
+        raise NotRun("pytest is not installed")
+    words = ["-m", "pytest", str(SUITE), "-m", "gpu", "-k", "cuda-python", "-q", "-p", "no:cacheprovider"]
+    surroundings = {**os.environ, "CUTLINE_TEST_GPU": str(ordinal), "COLUMNS": "300"}  # whole lines in its summary
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=SUITE_S, check=False,
+        cwd=SUITE.parents[3], env=surroundings,
+    )  # fmt: skip
     found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)}
     passed = done.returncode == 0 and found.get("passed", 0) > 0 and not found.get("skipped")
-    last = done.stdout.strip().splitlines()[-1:] if not passed else []
+    lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
+    named = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     figures: dict[str, float | int | str] = {**found}
-    return Check(name=name, verdict="passed" if passed else "failed", goal=goal, figures=figures, notes=tuple(last))
+    return Check(
+        name="driver: conformance suite",
+        verdict="passed" if passed else "failed",
+        goal="every test passes",
+        figures=figures,
+        notes=() if passed else (*named[:MOST_NAMED], *lines[-1:]),
+    )
 
 
 def check_twins(bed: Bed) -> Check:
@@ -73,30 +77,24 @@ def check_twins(bed: Bed) -> Check:
     )
 
 
-def check_graphs(driver: Driver, engine: CudaEngine) -> Check:
+def check_graphs(bed: Bed) -> Check:
     """The same frames through captured graphs and through plain launches: the same bytes."""
-    form = FrameFormat(width=1280, height=720)
-    found = []
-    before = driver.no_graphs
+    driver = bed.driver
+    found, before = [], driver.no_graphs
     try:
         for refusal in (before, before or "left out, to compare"):
             driver.no_graphs = refusal
-            frames = Frames(engine, form, smooth=True)
-            try:
-                found.append([_digest(frames) for _ in range(12)])
-                notices = frames.notices
-            finally:
-                frames.close()
+            with closing(Frames(bed.engine, GRAPHED, smooth=True)) as frames:
+                found.append(([_digest(frames) for _ in range(12)], tuple(frames.notices)))
     finally:
         driver.no_graphs = before
-    same = found[0] == found[1]
-    notes = () if before is None else (f"no graphs: {before}",)
+    (graphs, refusals), (plain, _) = found
     return Check(
         name="graphs against plain launches",
-        verdict="failed" if not same else "not run" if before else "passed",
+        verdict="failed" if graphs != plain else "not run" if refusals else "passed",
         goal="the same bytes, frame by frame",
-        figures={"frames": len(found[0])},
-        notes=(*notes, *(() if notices else ("plain launches were not plain",))),
+        figures={"frames": len(graphs)},
+        notes=refusals,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from cutline.benchmarks.schema import Machine
 from cutline.engine.page import page, table
 
-__all__ = ["SCHEMA", "Check", "Record", "Verdict", "encode", "html"]
+__all__ = ["SCHEMA", "Check", "NotRun", "Record", "Verdict", "encode", "html"]
 
 SCHEMA: Final = "cutline.gpu/1"
 Verdict = Literal["passed", "missed", "failed", "measured", "not run"]
@@ -21,6 +21,10 @@ STYLE: Final = (
     "td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}"
     ".lead{background:#fff4d6;padding:.6rem .8rem}.wide{overflow-x:auto}"
 )
+
+
+class NotRun(Exception):
+    """What a check raises that cannot run here: no fault of what it would have looked at. Its words are the reason."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +50,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     machine: Machine
     clocks: dict[str, Any]  # as NVML gives them, before and after
-    seconds: float
-    checks: tuple[Check, ...]
+    complete: bool = False  # every check had its turn
+    seconds: float = 0.0
+    checks: tuple[Check, ...] = ()
 
 
 def encode(record: Record) -> bytes:
@@ -55,7 +60,7 @@ def encode(record: Record) -> bytes:
     return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
-def html(record: Record) -> str:
+def html(record: Record) -> bytes:
     """The page."""
     rows = [[_mark(c.verdict), escape(c.name), escape(c.goal), _figures(c)] for c in record.checks]
     about = {
@@ -64,13 +69,13 @@ def html(record: Record) -> str:
         "processor": f"{record.machine.cpu}, {record.machine.cores} cores", "system": record.machine.system,
     }  # fmt: skip
     body = [
-        f'<p class="lead">{escape(record.lead)}</p>',
+        f'<p class="lead">{escape(record.lead)}{"" if record.complete else " THE RUN DID NOT END."}</p>',
         f"<h1>Device checks on {escape(record.device)}</h1>",
         table(["verdict", "check", "goal", "found"], rows),
         "<h2>Setting</h2>",
         table(["what", "value"], [[escape(name), escape(str(value))] for name, value in about.items()]),
     ]
-    return page(f"Device checks: {record.device}", body, STYLE)
+    return page(f"Device checks: {record.device}", body, STYLE).encode()
 
 
 def _mark(verdict: Verdict) -> str:

@@ -23,7 +23,7 @@ def check_soak(bed: Bed, seconds: float) -> Check:
     looks: list[tuple[float, float, float]] = []  # ms per frame, MiB of this process, MiB free on the device
     with closing(Frames(bed.engine, SIZES["1080p"], background="#00ff00")) as frames:
         began = time.perf_counter()
-        while time.perf_counter() - began < seconds:
+        while not looks or time.perf_counter() - began < seconds:
             rate = frames.flat_out(min(LOOK_S, seconds / 6))
             looks.append((rate, _resident_mib(), bed.driver.free_bytes() / (1 << 20)))
     settled = looks[len(looks) // 4 :]

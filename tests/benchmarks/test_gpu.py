@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from cutline.benchmarks.gpu import __main__ as program
-from cutline.benchmarks.gpu import correct, record, soak, speed
-from cutline.benchmarks.gpu.bed import Bed, SpinNetwork
+from cutline.benchmarks.gpu import correct, record, soak, speed, steps
+from cutline.benchmarks.gpu.bed import Bed, Frames, SpinNetwork
+from cutline.benchmarks.gpu.recorder import Recorder
 from cutline.benchmarks.machine import describe_machine
 from cutline.benchmarks.probe import SPIN
+from cutline.engine.tensorrt_builder import Plan
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.cuda.driver import Grid
-from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.fake import FakeDriver, HostKernel
+from cutline.runtime.errors import BadInputError, DeviceError, DeviceLostError, StorageError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.sessions.devices import driver_is_there
 
@@ -27,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "kernels"))
 
 from emulated import Emulator, compile_emulator
 
+CHECK_CONFORMANCE = correct.check_conformance  # what the fixture below puts something else in the place of
 CONTRACT = ModelContract(
     task="matte",
     frame=Image(tensor="image", width=32, height=18),
@@ -64,29 +70,82 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setattr(speed, name, value)
     monkeypatch.setattr("cutline.benchmarks.gpu.bed.DEPTH", 4)
+    monkeypatch.setattr(correct, "GRAPHED", small)
     monkeypatch.setattr(correct, "SHAPES", ((97, 55, 32, 18),))
-    monkeypatch.setattr(correct, "check_conformance", lambda: record.Check(name="suite", verdict="not run"))
+    monkeypatch.setattr(correct, "check_conformance", lambda ordinal: record.Check(name="suite", verdict="passed"))
+    monkeypatch.setattr(steps, "_kernels_for", lambda device, bundle: b"cubin")
+    monkeypatch.setattr(steps, "MODULES", dict.fromkeys(steps.KINDS, "no_such_tensorrt"))
+
+
+@pytest.fixture
+def small_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle that is measured has a network of a few pixels."""
+
+    class Small:
+        manifest = SimpleNamespace(contract=CONTRACT, name="small", version=1)
+
+        def read(self, name: str) -> bytes:
+            return name.encode()
+
+        def __enter__(self) -> Small:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr(program, "open_bundle", lambda name: Small())
 
 
 @pytest.fixture
 def bed(kernels: dict[str, HostKernel]) -> Iterator[Bed]:
     driver = FakeDriver(kernels=dict(kernels))
-    network = SpinNetwork(driver, CONTRACT, cost_ms=1.0)
-    engine = CudaEngine(driver, network, b"cubin", CONTRACT, name="x", precision="fp32", library="stand-in")
-    made = Bed(driver, engine, network, b"cubin")
+    made = Bed(driver, b"cubin", CONTRACT)
+    made.take(SpinNetwork(driver, CONTRACT, cost_ms=1.0), "stand-in")
     yield made
     made.close()
-    engine.close()
 
 
-def test_every_check_runs_and_nothing_is_wrong_with_the_emulated_kernels(bed: Bed) -> None:
-    found = {check.name: check for check in program.checks(bed, 0.2, 0.1, lambda name: None)}
-    assert len(found) == 10
+Given = Callable[[], FakeDriver]
+
+
+def all_of(open_driver: Given, folder: Path, *, soak_s: float = 0.0) -> record.Record:
+    return program.run(
+        open_driver, folder / "gpu.json", folder / "gpu.html", soak_s=soak_s, seconds=0.1, tell=lambda text: None
+    )
+
+
+def idle() -> FakeDriver:
+    """A device whose kernels do nothing: fast, and wrong."""
+    return FakeDriver()
+
+
+def by_name(made: record.Record) -> dict[str, record.Check]:
+    return {check.name: check for check in made.checks}
+
+
+def stored(path: Path) -> record.Record:
+    return msgspec.json.decode(path.read_bytes(), type=record.Record)
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_every_check_runs_and_nothing_is_wrong_with_the_emulated_kernels(
+    kernels: dict[str, HostKernel], tmp_path: Path
+) -> None:
+    made = all_of(lambda: FakeDriver(kernels=dict(kernels)), tmp_path, soak_s=0.2)
+    found = by_name(made)
     assert {name: c.notes for name, c in found.items() if c.verdict == "failed"} == {}
+    assert {name for name, c in found.items() if c.verdict == "not run"} == {
+        f"{kind}: {part}" for kind in ("tensorrt", "tensorrt-rtx") for part in ("engine", "network")
+    }
     assert found["kernels against float64 twins"].verdict == "passed"
     assert found["graphs against plain launches"].verdict == "passed"
+    assert found["closing"].verdict == "passed"
     assert found["one stream flat out at 1080p"].figures["fps"] > 0  # type: ignore[operator]
     assert found["post at 1080p"].figures["share of copy"] > 0  # type: ignore[operator]
+    assert len(found) == 17
+    assert made.complete
+    assert stored(tmp_path / "gpu.json") == made
+    assert "DID NOT END" not in (tmp_path / "gpu.html").read_text()
 
 
 def test_a_kernel_that_is_wrong_is_found_by_its_twin(bed: Bed, kernels: dict[str, HostKernel]) -> None:
@@ -101,18 +160,339 @@ def test_a_kernel_that_is_wrong_is_found_by_its_twin(bed: Bed, kernels: dict[str
     assert "allowed is" in check.notes[0]
 
 
-def test_a_stand_in_is_told_in_the_first_line(kernels: dict[str, HostKernel], monkeypatch: pytest.MonkeyPatch) -> None:
-    from cutline.runtime.bundle import open_bundle
-
-    monkeypatch.setattr(program, "MODULES", {"tensorrt": "no_such_tensorrt"})
-    driver = FakeDriver(kernels=dict(kernels))
-    with open_bundle("cutout") as bundle:
-        network, name, lead = program.open_network(driver, bundle)
-    assert name == "stand-in of 2 ms"
-    assert lead.startswith(
-        "NO NETWORK RAN: a stand-in of known cost (2 ms) took its place: no_such_tensorrt is not ins"
+@pytest.mark.usefixtures("small_bundle")
+def test_a_stand_in_is_told_in_the_first_line(tmp_path: Path) -> None:
+    made = all_of(idle, tmp_path)
+    assert made.network == "stand-in of 2 ms"
+    assert made.lead.startswith(
+        "NO NETWORK RAN: a stand-in of known cost (2 ms) took its place: no_such_tensorrt is not installed"
     )
-    network.close()
+
+
+def crashed(*_: Any) -> Any:
+    raise BadInputError("the child crashed", remedy="Look at the model.")
+
+
+def mistaken(*_: Any) -> Any:
+    raise TypeError("incompatible function arguments")
+
+
+@pytest.mark.usefixtures("small_bundle")
+@pytest.mark.parametrize(
+    ("place", "fault", "check", "words"),
+    [
+        ("build_plan", crashed, "tensorrt: engine", "the child crashed"),
+        ("load_library", crashed, "tensorrt: network", "the child crashed"),
+        ("load_library", mistaken, "tensorrt: network", "incompatible function arguments"),
+    ],
+)
+def test_the_stand_in_takes_over_whatever_becomes_of_tensorrt(
+    place: str, fault: Any, check: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(data=b"plan", device="sm89", facts={"library": "json 1", "level": None})
+    monkeypatch.setattr(steps, "MODULES", {"tensorrt": "json", "tensorrt-rtx": "no_such"})
+    monkeypatch.setattr(steps, "build_plan", lambda *given: plan)
+    monkeypatch.setattr(steps, place, fault)
+    made = all_of(idle, tmp_path)
+    found = by_name(made)
+    assert found[check].verdict == "failed"
+    assert words in found[check].notes[0]
+    assert words in made.lead
+    assert made.network == "stand-in of 2 ms"
+    assert "fps" in found["one stream flat out at 1080p"].figures
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_no_context_is_open_while_other_processes_use_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[FakeDriver] = []
+    closed: list[FakeDriver] = []
+    seen: list[int] = []
+
+    def open_driver() -> FakeDriver:
+        opened.append(FakeDriver())
+        return opened[-1]
+
+    def look(*_: Any) -> Any:
+        seen.append(len(opened) - len(closed))
+        raise record.NotRun("looked")
+
+    monkeypatch.setattr(FakeDriver, "close", lambda self: self in closed or closed.append(self))
+    monkeypatch.setattr(steps, "MODULES", dict.fromkeys(steps.KINDS, "json"))
+    monkeypatch.setattr(correct, "check_conformance", look)
+    monkeypatch.setattr(steps, "build_plan", look)
+    all_of(open_driver, tmp_path)
+    assert seen == [0, 0, 0]
+    assert len(opened) == len(closed) == 2
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_without_a_copy_figure_there_is_no_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "copy_bandwidth", mistaken)
+    found = by_name(all_of(idle, tmp_path))
+    assert found["copy bandwidth"].verdict == "failed"
+    assert found["pre at 1080p"].verdict == "measured"
+    assert found["pre at 1080p"].figures["share of copy"] == "not run"
+    assert "not known" in found["pre at 1080p"].notes[0]
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_after_a_lost_device_the_rest_is_not_run(tmp_path: Path) -> None:
+    drivers = iter([FakeDriver(), FakeDriver(faults={("work", 40): "CUDA_ERROR_ILLEGAL_ADDRESS"})])
+    made = all_of(lambda: next(drivers), tmp_path)
+    verdicts = [check.verdict for check in made.checks]
+    names = [check.name for check in made.checks]
+    lost = next(i for i, check in enumerate(made.checks) if any("ILLEGAL_ADDRESS" in note for note in check.notes))
+    assert verdicts[lost] == "failed"
+    assert names[lost] == "kernels against float64 twins"
+    assert set(verdicts[lost + 1 : -1]) == {"not run"}
+    assert all("the device was lost (kernels against" in check.notes[0] for check in made.checks[lost + 1 : -1])
+    assert (names[-1], verdicts[-1]) == ("closing", "passed")
+    assert made.complete
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_an_error_in_closing_is_noted_and_loses_nothing(tmp_path: Path) -> None:
+    drivers = iter([FakeDriver(), FakeDriver()])
+    harmed: list[FakeDriver] = []
+
+    def open_driver() -> FakeDriver:
+        harmed.append(next(drivers))
+        return harmed[-1]
+
+    close = FakeDriver.close
+
+    def refuse(driver: FakeDriver) -> None:
+        close(driver)
+        if driver is harmed[-1] and len(harmed) == 2:
+            raise DeviceError("CUDA_ERROR_NOT_PERMITTED while closing the device", remedy="Report this.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeDriver, "close", refuse)
+        made = all_of(open_driver, tmp_path)
+    assert made.checks[-1].name == "closing"
+    assert made.checks[-1].verdict == "failed"
+    assert "NOT_PERMITTED" in made.checks[-1].notes[0]
+    assert stored(tmp_path / "gpu.json") == made
+    assert "fps" in by_name(made)["one stream flat out at 1080p"].figures
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_an_interrupt_leaves_what_was_found_and_lets_go_of_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    drivers: list[FakeDriver] = []
+
+    def open_driver() -> FakeDriver:
+        drivers.append(FakeDriver())
+        return drivers[-1]
+
+    monkeypatch.setattr(speed, "check_streams", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        all_of(open_driver, tmp_path)
+    left = stored(tmp_path / "gpu.json")
+    found = by_name(left)
+    assert not left.complete
+    assert "copy bandwidth" in found
+    assert found["one stream flat out at 1080p"].notes == ("the run ended before it",)
+    assert found["closing"].verdict == "passed"
+    assert "THE RUN DID NOT END" in (tmp_path / "gpu.html").read_text()
+    assert not drivers[-1].live
+
+
+def test_an_interrupt_before_anything_was_found_leaves_the_earlier_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    (tmp_path / "gpu.json").write_text("yesterday's")
+    monkeypatch.setattr(correct, "check_conformance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        all_of(idle, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["gpu.json"]
+    assert (tmp_path / "gpu.json").read_text() == "yesterday's"
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_without_a_device_that_opens_the_rest_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise DeviceError("no compiler", remedy="Install one.")
+
+    monkeypatch.setattr(steps, "_kernels_for", refuse)
+    found = by_name(all_of(idle, tmp_path))
+    assert found["suite"].verdict == "passed"
+    assert found["device opened"].verdict == "failed"
+    assert found["soak"].notes == ("the device could not be opened",)
+
+
+def test_cameras_that_fail_to_start_leave_nothing_on_the_device(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver: Any = bed.driver
+    before, made = driver.live, []
+
+    def second_fails(*given: Any, **more: Any) -> Frames:
+        if made:
+            raise DeviceError("out of memory", remedy="Lower it.")
+        made.append(Frames(*given, **more))
+        return made[0]
+
+    monkeypatch.setattr(speed, "Frames", second_fails)
+    with pytest.raises(DeviceError):
+        speed.check_cameras(bed, 0.1)
+    assert driver.live == before
+
+
+def test_an_error_of_one_camera_is_the_check_s(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_paced", mistaken)
+    with pytest.raises(TypeError, match="incompatible"):
+        speed.check_cameras(bed, 0.1)
+
+
+def test_graphs_that_could_not_be_captured_were_not_compared(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver: Any = bed.driver
+
+    def refuse(_: Any) -> Any:
+        raise DeviceError("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", remedy="Report this.")
+
+    monkeypatch.setattr(driver, "begin_capture", refuse)
+    check = correct.check_graphs(bed)
+    assert check.verdict == "not run"
+    assert "CAPTURE_UNSUPPORTED" in check.notes[0]
+
+
+def test_a_soak_shorter_than_its_first_look_has_one(bed: Bed) -> None:
+    assert soak.check_soak(bed, 1e-9).figures["looks"] == 1
+
+
+class TestRecorder:
+    @pytest.fixture
+    def told(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def recorder(self, tmp_path: Path, told: list[str]) -> Recorder:
+        blank = record.Record(
+            lead="LEAD", created="", commit=None, device="", driver={}, network="",
+            machine=describe_machine([], None), clocks={},
+        )  # fmt: skip
+        return Recorder(blank, tmp_path / "gpu.json", tmp_path / "gpu.html", told.append)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            subprocess.TimeoutExpired(["pytest"], 120), ZeroDivisionError("division by zero"), IndexError("no looks"),
+            DeviceError("refused", remedy="Wait."), AssertionError(),
+        ],
+        ids=lambda error: type(error).__name__,
+    )  # fmt: skip
+    def test_an_error_ends_its_own_check_and_is_told_with_type_and_place(
+        self, recorder: Recorder, error: Exception
+    ) -> None:
+        def fails() -> record.Check:
+            raise error
+
+        recorder.run({"bad": fails, "good": lambda: record.Check(name="good", verdict="passed")})
+        bad, good = recorder.record.checks
+        assert bad.verdict == "failed"
+        assert re.search(rf"^{type(error).__name__} \(.*recorder.py:\d+ > test_gpu.py:\d+\): ", bad.notes[0])
+        assert good.verdict == "passed"
+
+    def test_the_first_cause_is_told_first(self, recorder: Recorder) -> None:
+        def fails() -> record.Check:
+            try:
+                raise ValueError("first")
+            finally:
+                raise KeyError("second")
+
+        recorder.run({"bad": fails})
+        assert [note.partition(" ")[0] for note in recorder.record.checks[0].notes] == ["ValueError", "KeyError"]
+
+    def test_after_every_check_both_files_hold_what_was_found(self, recorder: Recorder, tmp_path: Path) -> None:
+        def second() -> record.Check:
+            seen = stored(tmp_path / "gpu.json")
+            assert [c.verdict for c in seen.checks] == ["passed", "not run", "not run"]
+            assert not seen.complete
+            assert "THE RUN DID NOT END" in (tmp_path / "gpu.html").read_text()
+            return record.Check(name="second", verdict="passed")
+
+        def passes() -> record.Check:
+            return record.Check(name="first", verdict="passed")
+
+        recorder.run({"first": passes, "second": second, "third": passes})
+        assert [c.verdict for c in recorder.record.checks] == ["passed"] * 3
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["gpu.html", "gpu.json"]
+
+    def test_a_lost_device_is_the_reason_for_the_rest(self, recorder: Recorder) -> None:
+        def loses() -> record.Check:
+            try:
+                raise DeviceLostError("CUDA_ERROR_LAUNCH_FAILED", remedy="Report this.")
+            finally:
+                raise ValueError("on the way out")
+
+        recorder.run({"bad": loses, "next": lambda: pytest.fail("it ran")})
+        bad, rest = recorder.record.checks
+        assert (bad.verdict, rest.verdict) == ("failed", "not run")
+        assert rest.notes[0].startswith("the device was lost (bad): CUDA_ERROR_LAUNCH_FAILED")
+
+    def test_a_report_that_cannot_be_written_for_a_while_ends_nothing(
+        self, recorder: Recorder, tmp_path: Path, told: list[str]
+    ) -> None:
+        blocked = tmp_path / ".gpu.json.part"
+        blocked.mkdir()
+        recorder.run({"one": lambda: record.Check(name="one", verdict="passed")})
+        assert any("gpu.json" in text for text in told)
+        with pytest.raises(StorageError):
+            recorder.save()
+        blocked.rmdir()
+        recorder.save()
+        assert stored(tmp_path / "gpu.json").checks[0].verdict == "passed"
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("place", ["missing/report", "."])
+def test_a_report_that_cannot_be_created_is_told_before_any_work(
+    option: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cutline.runtime.cuda.cuda_python.CudaPython", lambda ordinal: pytest.fail("it began"))
+    assert program.main([option, place]) == 73
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["--soak -1", "--soak nan", "--seconds 0", "--seconds inf", "--device x", "--so me"])
+def test_what_makes_no_sense_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(words.split()) == 64
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_suite_that_fails_names_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "..F\nFAILED test_conformance.py::test_fill - AssertionError\n1 failed, 2 passed in 3.00s\n"
+    ran: list[Any] = []
+
+    def run(command: list[str], **more: Any) -> Any:
+        ran.append(more["env"])
+        return subprocess.CompletedProcess(command, 1, text, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    check = CHECK_CONFORMANCE(3)
+    assert ran[0]["CUTLINE_TEST_GPU"] == "3"
+    assert check.verdict == "failed"
+    assert check.figures == {"failed": 1, "passed": 2}
+    assert check.notes == (
+        "FAILED test_conformance.py::test_fill - AssertionError",
+        "1 failed, 2 passed in 3.00s",
+    )
+
+
+def test_without_pytest_there_is_no_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(record.NotRun, match="pytest"):
+        CHECK_CONFORMANCE(0)
 
 
 def test_json_and_page_carry_every_check() -> None:
@@ -124,7 +504,7 @@ def test_json_and_page_carry_every_check() -> None:
         lead="NO NETWORK RAN.", created="2026-11-21T12:00:00Z", commit=None, device="cuda:0", driver={"CUDA": "13.0"},
         network="stand-in", machine=describe_machine([], None), clocks={}, seconds=3.0, checks=checks,
     )  # fmt: skip
-    text, shown = record.encode(made).decode(), record.html(made)
+    text, shown = record.encode(made).decode(), record.html(made).decode()
     assert '"schema": "cutline.gpu/1"' in text
     assert text.index("NO NETWORK RAN") < text.index("one <thing>")
     assert "one &lt;thing&gt;" in shown
