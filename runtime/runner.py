@@ -186,16 +186,26 @@ class Runner:
         )
 
 
-def run_together(runners: list[Runner]) -> list[RunReport]:
-    """Run several streams at once, each in a thread of its own, until all have ended."""
+def run_together(runners: list[Runner], on_end: Callable[[RunReport], None] = lambda report: None) -> list[RunReport]:
+    """Run several streams at once, each in a thread of its own, until all have ended.
+
+    A stream that fails leaves the others alone; a bug of ours ends them all, in order, and is raised.
+
+    Args:
+        on_end: called with each report as soon as its stream has ended, from that stream's thread.
+    """
     reports: list[RunReport] = []
     bugs: list[BaseException] = []
 
     def body(runner: Runner) -> None:
         try:
-            reports.append(runner.run())
+            report = runner.run()
+            reports.append(report)
+            on_end(report)
         except BaseException as error:  # handed to the caller below: a thread's exception reaches nobody
             bugs.append(error)
+            for other in runners:
+                other.stop()
 
     threads = [threading.Thread(target=body, args=(runner,), name=f"run {runner.options.name}") for runner in runners]
     for thread in threads:

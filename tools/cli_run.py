@@ -76,6 +76,8 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
     streams = _streams(request)
+    if request.json and any(options.output == "-" for options in streams):
+        raise UsageError("the output - and --json both want stdout", remedy="Leave one of them out.")
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         engine, style = _engines(request, streams, stack)
@@ -89,10 +91,11 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
             stack.callback(runner.close)
             runners.append(runner)
         _stop_on_signals(runners)
-        reports = [_run_with_progress(runners[0], console)] if len(runners) == 1 else run_together(runners)
-    for report in reports:
-        if report.error:
-            console.print(f"cutline: {report.error}", soft_wrap=True, markup=False)
+        if len(runners) == 1:
+            reports = [_run_with_progress(runners[0], console)]
+            _complain(reports[0], console, "")
+        else:
+            reports = run_together(runners, lambda report: _complain(report, console, f"{report.name}: "))
     _show(reports, console, as_json=request.json)
     return next((report.exit_code for report in reports if report.exit_code), 0)
 
@@ -198,6 +201,11 @@ def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack
 
     matte = opened(_model(request, streams))
     return matte, opened(request.style) if request.style else None
+
+
+def _complain(report: RunReport, console: Console, label: str) -> None:
+    if report.error:
+        _printer(console, label)(report.error)
 
 
 def _printer(console: Console, label: str) -> Callable[[str], None]:

@@ -122,6 +122,7 @@ BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("unknown output", ["{clip}", "out.xyz"], 64, "out.xyz"),
     ("two inputs", ["{clip}", "{clip}", "out.mp4"], 64, "out.mp4"),
     ("output is input", ["{clip}", "{clip}"], 64, "same file"),
+    ("two things on stdout", ["{clip}", "-", "--json"], 64, "stdout"),
     ("no such folder", ["{clip}", "nowhere/out.mp4"], 73, "nowhere"),
     ("absent device", ["{clip}", "--device", "cuda"], 69, "cuda"),
     ("unknown model", ["{clip}", "--model", "nothing"], 66, "nothing"),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,3 +98,25 @@ def test_a_signal_while_streams_are_opened_leaves_nothing(clip: Path, tmp_path: 
     assert process.returncode == 128 + signal.SIGTERM, complaints.decode()
     assert b"Traceback" not in complaints
     assert sorted(path.name for path in tmp_path.iterdir()) == ["late.mp4", "site.toml"]
+
+
+def test_a_stream_that_fails_among_others_is_told_at_once(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[good]\ninput = "{clip}"\nloop = true\n[bad]\ninput = "{clip}"\noutput = "{tmp_path}/full.jsonl"\n'
+    )
+    command = [sys.executable, "-c", "from cutline.tools.cli import main; main()", "run", "--streams", str(site)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    watchdog = threading.Timer(110, process.kill)
+    watchdog.start()
+    lines = iter(process.stderr.readline, b"")
+    told = next((line for line in lines if b"writing the output failed" in line), b"")
+    watchdog.cancel()
+    assert told.startswith(b"cutline: bad: ")
+    assert process.poll() is None  # the other goes on
+    process.terminate()
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 74
+    assert b"writing the output failed" not in complaints  # it is said once
