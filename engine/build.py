@@ -154,8 +154,13 @@ def _check_demands(options: BuildOptions, engines: tuple[BuildTarget, ...]) -> d
         raise OutputError("the output is a folder", remedy="Name a file with -o.", output=str(options.output))
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError("the output's folder cannot be written", remedy="Choose another.", folder=str(folder))
-    if options.card is not None and not options.card.is_file():
-        raise NoInputError("no such model card", remedy="Check the path.", path=str(options.card))
+    for what, path in {
+        "model card": options.card,
+        "contract": options.hints,
+        "calibration table": options.table,
+    }.items():
+        if path is not None and not path.is_file():
+            raise NoInputError(f"no such {what}", remedy="Check the path.", path=str(path))
     return {t: None if t.kind == "openvino" else demand_library(t) for t in engines}
 
 

@@ -341,6 +341,8 @@ def test_failures_leave_what_was_there(whole: Path, model: Path, tmp_path: Path)
         (66, {"source": tmp_path / "none.onnx"}),
         (66, {"source": model, "calib": (str(tmp_path / "none"),)}),
         (66, {"source": model, "card": tmp_path / "none.md"}),
+        (66, {"source": model, "hints": tmp_path / "none.toml"}),
+        (66, {"source": model, "table": tmp_path / "none.json"}),
     ]
     for code, options in wrong:
         with pytest.raises(CutlineError) as caught:
