@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,14 +16,12 @@ import pytest
 from cutline.benchmarks.gpu import __main__ as program
 from cutline.benchmarks.gpu import correct, record, soak, speed, steps
 from cutline.benchmarks.gpu.bed import Bed, Frames, SpinNetwork
-from cutline.benchmarks.gpu.recorder import Recorder
-from cutline.benchmarks.machine import describe_machine
 from cutline.benchmarks.probe import SPIN
 from cutline.engine.tensorrt_builder import Plan
 from cutline.runtime.contract import Image, ModelContract, Output
 from cutline.runtime.cuda.driver import Grid
 from cutline.runtime.cuda.fake import FakeDriver, HostKernel
-from cutline.runtime.errors import BadInputError, DeviceError, DeviceLostError, StorageError
+from cutline.runtime.errors import BadInputError, DeviceError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.sessions.devices import driver_is_there
 
@@ -368,90 +365,6 @@ def test_a_soak_shorter_than_its_first_look_has_one(bed: Bed) -> None:
     assert soak.check_soak(bed, 1e-9).figures["looks"] == 1
 
 
-class TestRecorder:
-    @pytest.fixture
-    def told(self) -> list[str]:
-        return []
-
-    @pytest.fixture
-    def recorder(self, tmp_path: Path, told: list[str]) -> Recorder:
-        blank = record.Record(
-            lead="LEAD", created="", commit=None, device="", driver={}, network="",
-            machine=describe_machine([], None), clocks={},
-        )  # fmt: skip
-        return Recorder(blank, tmp_path / "gpu.json", tmp_path / "gpu.html", told.append)
-
-    @pytest.mark.parametrize(
-        "error",
-        [
-            subprocess.TimeoutExpired(["pytest"], 120), ZeroDivisionError("division by zero"), IndexError("no looks"),
-            DeviceError("refused", remedy="Wait."), AssertionError(),
-        ],
-        ids=lambda error: type(error).__name__,
-    )  # fmt: skip
-    def test_an_error_ends_its_own_check_and_is_told_with_type_and_place(
-        self, recorder: Recorder, error: Exception
-    ) -> None:
-        def fails() -> record.Check:
-            raise error
-
-        recorder.run({"bad": fails, "good": lambda: record.Check(name="good", verdict="passed")})
-        bad, good = recorder.record.checks
-        assert bad.verdict == "failed"
-        assert re.search(rf"^{type(error).__name__} \(.*recorder.py:\d+ > test_gpu.py:\d+\): ", bad.notes[0])
-        assert good.verdict == "passed"
-
-    def test_the_first_cause_is_told_first(self, recorder: Recorder) -> None:
-        def fails() -> record.Check:
-            try:
-                raise ValueError("first")
-            finally:
-                raise KeyError("second")
-
-        recorder.run({"bad": fails})
-        assert [note.partition(" ")[0] for note in recorder.record.checks[0].notes] == ["ValueError", "KeyError"]
-
-    def test_after_every_check_both_files_hold_what_was_found(self, recorder: Recorder, tmp_path: Path) -> None:
-        def second() -> record.Check:
-            seen = stored(tmp_path / "gpu.json")
-            assert [c.verdict for c in seen.checks] == ["passed", "not run", "not run"]
-            assert not seen.complete
-            assert "THE RUN DID NOT END" in (tmp_path / "gpu.html").read_text()
-            return record.Check(name="second", verdict="passed")
-
-        def passes() -> record.Check:
-            return record.Check(name="first", verdict="passed")
-
-        recorder.run({"first": passes, "second": second, "third": passes})
-        assert [c.verdict for c in recorder.record.checks] == ["passed"] * 3
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["gpu.html", "gpu.json"]
-
-    def test_a_lost_device_is_the_reason_for_the_rest(self, recorder: Recorder) -> None:
-        def loses() -> record.Check:
-            try:
-                raise DeviceLostError("CUDA_ERROR_LAUNCH_FAILED", remedy="Report this.")
-            finally:
-                raise ValueError("on the way out")
-
-        recorder.run({"bad": loses, "next": lambda: pytest.fail("it ran")})
-        bad, rest = recorder.record.checks
-        assert (bad.verdict, rest.verdict) == ("failed", "not run")
-        assert rest.notes[0].startswith("the device was lost (bad): CUDA_ERROR_LAUNCH_FAILED")
-
-    def test_a_report_that_cannot_be_written_for_a_while_ends_nothing(
-        self, recorder: Recorder, tmp_path: Path, told: list[str]
-    ) -> None:
-        blocked = tmp_path / ".gpu.json.part"
-        blocked.mkdir()
-        recorder.run({"one": lambda: record.Check(name="one", verdict="passed")})
-        assert any("gpu.json" in text for text in told)
-        with pytest.raises(StorageError):
-            recorder.save()
-        blocked.rmdir()
-        recorder.save()
-        assert stored(tmp_path / "gpu.json").checks[0].verdict == "passed"
-
-
 @pytest.mark.parametrize("option", ["--json", "--html"])
 @pytest.mark.parametrize("place", ["missing/report", "."])
 def test_a_report_that_cannot_be_created_is_told_before_any_work(
@@ -493,22 +406,6 @@ def test_without_pytest_there_is_no_suite(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(record.NotRun, match="pytest"):
         CHECK_CONFORMANCE(0)
-
-
-def test_json_and_page_carry_every_check() -> None:
-    checks = (
-        record.Check(name="one <thing>", verdict="missed", goal="fast", figures={"ms": 1.5}, notes=("slow",)),
-        record.Check(name="other", verdict="passed"),
-    )
-    made = record.Record(
-        lead="NO NETWORK RAN.", created="2026-11-21T12:00:00Z", commit=None, device="cuda:0", driver={"CUDA": "13.0"},
-        network="stand-in", machine=describe_machine([], None), clocks={}, seconds=3.0, checks=checks,
-    )  # fmt: skip
-    text, shown = record.encode(made).decode(), record.html(made).decode()
-    assert '"schema": "cutline.gpu/1"' in text
-    assert text.index("NO NETWORK RAN") < text.index("one <thing>")
-    assert "one &lt;thing&gt;" in shown
-    assert shown.index("NO NETWORK RAN") < shown.index("<h1>")
 
 
 @pytest.mark.skipif(driver_is_there(), reason="there may be a GPU")
