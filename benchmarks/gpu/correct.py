@@ -37,7 +37,9 @@ def check_conformance(ordinal: int) -> Check:
         raise NotRun("the tests are not in this installation")
     if importlib.util.find_spec("pytest") is None:
         raise NotRun("pytest is not installed")
-    words = ["-m", "pytest", str(SUITE), "-m", "gpu", "-k", "cuda-python", "-q", "-p", "no:cacheprovider"]
+    # not our project's own words, whose -q would leave out the counts
+    words = ["-m", "pytest", str(SUITE), "-m", "gpu", "-k", "cuda-python", "-q", "-rfEs", "-p", "no:cacheprovider"]
+    words += ["-o", "addopts=--import-mode=importlib"]
     surroundings = {**os.environ, "CUTLINE_TEST_GPU": str(ordinal), "COLUMNS": "300"}  # whole lines in its summary
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=SUITE_S, check=False,
@@ -46,7 +48,7 @@ def check_conformance(ordinal: int) -> Check:
     found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)}
     passed = done.returncode == 0 and found.get("passed", 0) > 0 and not found.get("skipped")
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
-    named = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    named = [line for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED"))]
     figures: dict[str, float | int | str] = {**found}
     return Check(
         name="driver: conformance suite",

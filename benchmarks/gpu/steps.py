@@ -141,11 +141,7 @@ class Steps:
         """Takes the network's place where that could not be opened, and says so in the first line."""
         if self._network:
             raise NotRun("not needed")
-        because = "; ".join(
-            dict.fromkeys(
-                note for kind in KINDS for part in ("engine", "network") for note in self._why(f"{kind}: {part}")
-            )
-        )
+        because = "; ".join(self._why(kind) for kind in KINDS)
         shown = f"stand-in of {STAND_IN_MS:g} ms"
         opened = SpinNetwork(bed.driver, bed.contract, cost_ms=STAND_IN_MS)
         check = self._take("stand-in network", opened, shown, bed)
@@ -153,8 +149,10 @@ class Steps:
         self._recorder.describe(network=shown, lead=lead)
         return check
 
-    def _why(self, name: str) -> tuple[str, ...]:
-        return self._recorder.notes(name)[:1]
+    def _why(self, kind: Kind) -> str:
+        """Why there is no engine, else why that does not run."""
+        notes = self._recorder.notes(f"{kind}: engine") or self._recorder.notes(f"{kind}: network")
+        return notes[0].rstrip(".") if notes else f"{kind} gave no reason"
 
     def _take(self, name: str, opened: Network, shown: str, bed: Bed) -> Check:
         """Hand an open network to the bed, once it has run."""

@@ -161,8 +161,9 @@ def test_a_kernel_that_is_wrong_is_found_by_its_twin(bed: Bed, kernels: dict[str
 def test_a_stand_in_is_told_in_the_first_line(tmp_path: Path) -> None:
     made = all_of(idle, tmp_path)
     assert made.network == "stand-in of 2 ms"
-    assert made.lead.startswith(
-        "NO NETWORK RAN: a stand-in of known cost (2 ms) took its place: no_such_tensorrt is not installed"
+    assert made.lead == (
+        "NO NETWORK RAN: a stand-in of known cost (2 ms) took its place: "
+        "no_such_tensorrt is not installed; no_such_tensorrt is not installed."
     )
 
 
@@ -383,6 +384,15 @@ def test_what_makes_no_sense_is_refused(words: str, capsys: pytest.CaptureFixtur
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("last", "verdict"), [("19 passed, 38 deselected", "passed"), ("18 passed, 1 skipped", "failed"), ("", "failed")]
+)
+def test_a_suite_has_passed_when_every_test_did(last: str, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.CompletedProcess([], 0, f"...\n{last} in 3.00s\n", "")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    assert CHECK_CONFORMANCE(0).verdict == verdict
+
+
 def test_a_suite_that_fails_names_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "..F\nFAILED test_conformance.py::test_fill - AssertionError\n1 failed, 2 passed in 3.00s\n"
     ran: list[Any] = []
@@ -400,6 +410,15 @@ def test_a_suite_that_fails_names_its_tests(monkeypatch: pytest.MonkeyPatch) -> 
         "FAILED test_conformance.py::test_fill - AssertionError",
         "1 failed, 2 passed in 3.00s",
     )
+
+
+@pytest.mark.skipif(driver_is_there(), reason="there may be a GPU")
+def test_a_suite_that_skips_has_not_passed_and_says_why() -> None:
+    check = CHECK_CONFORMANCE(0)
+    assert check.verdict == "failed"
+    assert set(check.figures) <= {"skipped", "deselected"}
+    assert check.figures["skipped"] > 10  # type: ignore[operator]
+    assert "there is no NVIDIA driver" in check.notes[0]
 
 
 def test_without_pytest_there_is_no_suite(monkeypatch: pytest.MonkeyPatch) -> None:
