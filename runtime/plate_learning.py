@@ -37,6 +37,8 @@ STAYED: Final = 0.02  # share of the samples that a colour must have been there 
 LOOKS_LIKE_PRODUCT: Final = 60.0  # codes of disagreement with neighbours that outweigh a mean alpha of 1
 ROUNDS: Final = 12
 AROUND: Final = 41  # pixels of the network's picture: half the width of a product that fills a kiosk's view
+DOUBTFUL: Final = 0.3  # mean alpha of what may be a product that never left
+TOLD: Final = 0.01  # share of the plate in doubt from which the user hears of it
 SPECK: Final = 16  # codes off the median of its neighbours: no detail of a scene is one pixel at the network's size
 
 
@@ -83,7 +85,13 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameForma
             remedy="Give more seconds to --learn-plate, or a picture to --plate.",
             samples=learner.samples,
         )
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in learner.plate()])
+    codes = learner.plate()
+    if learner.doubtful >= TOLD:
+        notify(
+            f"{learner.doubtful:.0%} of the learnt plate looked like goods all the time, and what never left is taken "
+            "for the scene: give --learn-plate more seconds, or a picture to --plate"
+        )
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in codes])
 
 
 def _watch(
@@ -130,6 +138,7 @@ class PlateLearner:
         self._alphas: F32 = np.zeros((COLOURS, height, width), np.float32)
         self._first: F32 | None = None
         self.samples = 0
+        self.doubtful = 0.0  # share of the last plate that looked like a product whenever it was seen
 
     def add(self, codes: U8, matte: F32) -> None:
         """Take one sample.
@@ -170,6 +179,7 @@ class PlateLearner:
             if np.array_equal(settled, chosen):
                 break
             chosen = settled
+        self.doubtful = float(np.mean(np.take_along_axis(product, chosen[None], 0) > DOUBTFUL))
         codes = np.clip(np.rint(self._pick(chosen)), 0, 255).astype(np.uint8)
         return np.stack([_without_specks(plane) for plane in codes])
 

@@ -12,12 +12,12 @@ import typer
 from cutline.runtime.errors import CutlineError, UsageError
 from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
+from cutline.tools.entry import INTERRUPTED
 
 __all__ = ["app", "guarded", "main"]
 
 USAGE: Final = 64
 BUG: Final = 70
-INTERRUPTED: Final = 130
 
 # what typer raises for words that it cannot parse; older releases take the class from click, newer ones carry their own
 WrongWords: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cutline.runtime.errors import OutputError, StorageError, UsageError
+from cutline.tools.entry import INTERRUPTED
 
 if TYPE_CHECKING:
     from cutline.benchmarks.bench import Bench
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 FAILED: Final = 1  # a condition of --fail-if is met
-INTERRUPTED: Final = 130
 WIDE: Final = 170  # columns, where nobody looks at a terminal
 
 

@@ -61,6 +61,18 @@ def test_a_scene_that_is_never_empty_all_at_once_is_learnt_empty() -> None:
     assert difference.mean() < 2
 
 
+def test_goods_that_never_left_are_counted_as_doubtful_and_those_that_did_are_not() -> None:
+    rng = np.random.default_rng(6)
+    left, stayed = PlateLearner(WIDTH, HEIGHT), PlateLearner(WIDTH, HEIGHT)
+    for moment in range(40):
+        left.add(*shelf({4: 60} if moment < 30 else {}, rng))
+        stayed.add(*shelf({4: 60}, rng))
+    left.plate()
+    stayed.plate()
+    assert left.doubtful == 0
+    assert stayed.doubtful == pytest.approx(8 * 16 / (WIDTH * HEIGHT), rel=0.01)
+
+
 def test_a_change_of_exposure_is_no_change_of_scene() -> None:
     rng = np.random.default_rng(4)
     learner = PlateLearner(WIDTH, HEIGHT)

@@ -120,3 +120,18 @@ def test_a_stream_that_fails_among_others_is_told_at_once(clip: Path, tmp_path: 
     _, complaints = process.communicate(timeout=60)
     assert process.returncode == 74
     assert b"writing the output failed" not in complaints  # it is said once
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_line_too() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cutline.tools.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from cutline.tools.entry import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "cutline: interrupted\n")
