@@ -412,13 +412,16 @@ def test_a_suite_that_fails_names_its_tests(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+WITHOUT_A_GPU = ("there is no NVIDIA driver", "cuda-bindings is not installed")  # by what is installed
+
+
 @pytest.mark.skipif(driver_is_there(), reason="there may be a GPU")
 def test_a_suite_that_skips_has_not_passed_and_says_why() -> None:
     check = CHECK_CONFORMANCE(0)
     assert check.verdict == "failed"
     assert set(check.figures) <= {"skipped", "deselected"}
     assert check.figures["skipped"] > 10  # type: ignore[operator]
-    assert "there is no NVIDIA driver" in check.notes[0]
+    assert any(reason in check.notes[0] for reason in WITHOUT_A_GPU)
 
 
 def test_without_pytest_there_is_no_suite(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,6 +438,5 @@ def test_a_machine_without_a_gpu_is_told_in_one_line() -> None:
     )  # fmt: skip
     assert done.returncode == 69
     assert done.stdout == ""
-    assert done.stderr.splitlines() == [
-        "benchmarks.gpu: there is no NVIDIA driver (libcuda.so.1). Install it, or use --device cpu."
-    ]
+    (line,) = done.stderr.splitlines()
+    assert any(reason in line for reason in WITHOUT_A_GPU)
