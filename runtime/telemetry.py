@@ -44,7 +44,7 @@ class FrameStamps:
 
 
 _TYPE: Final = np.dtype([(field.name, np.int64) for field in fields(FrameStamps)])
-_ROW: Final = struct.Struct(f"={len(fields(FrameStamps))}q")  # one row: an assignment by NumPy takes ten times as long
+_ROW: Final = struct.Struct(f"={len(fields(FrameStamps))}q")  # one row: in half the time of an assignment by NumPy
 _SPANS: Final = {
     "wait": ("available", "taken"),
     "pre": ("taken", "prepared"),
