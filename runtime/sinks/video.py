@@ -120,9 +120,10 @@ class VideoFileSink:
         tick = self._ticks.take(frame.time)
         picture = self._encodable(frame)
         picture.pts, picture.time_base = tick, self._ticks.tick
-        key = self._frames == 0 or tick >= self._next_key
-        picture.pict_type = 1 if key else 0  # AV_PICTURE_TYPE_I, or the encoder's own choice
-        if key:
+        due = self._frames == 0 or tick >= self._next_key
+        second = self._frames == 1  # a key frame too: it pushes the first one out, as a fragment that plays
+        picture.pict_type = 1 if due or second else 0  # AV_PICTURE_TYPE_I, or the encoder's own choice
+        if due:
             self._next_key = tick + round(KEY_INTERVAL_S / self._ticks.tick)
         with self._storing():
             if not self._started:

@@ -67,6 +67,18 @@ def test_at_most_a_second_is_lost_at_any_frame_rate(read: Any, tmp_path: Path, r
     assert written - rate <= len(read(tmp_path / "out.part.mp4")) <= written
 
 
+@pytest.mark.parametrize(("name", "rate", "frames"), [("out.mp4", 60, 5), ("out.mp4", 25, 5), ("out.mp4", 1, 3)])
+def test_the_first_frames_play_already(read: Any, tmp_path: Path, name: str, rate: int, frames: int) -> None:
+    written = killed_after(tmp_path / name, frames - 1, rate=rate)
+    assert 1 <= len(read((tmp_path / name).with_stem("out.part"))) <= written
+
+
+def test_the_first_frames_play_with_sound_too(sounding: Any, read: Any, tmp_path: Path) -> None:
+    source = sounding("in.mp4", "aac", seconds=2)
+    killed_after(tmp_path / "out.mp4", 5, source=str(source))
+    assert read(tmp_path / "out.part.mp4")
+
+
 def test_at_most_a_second_of_picture_and_sound_is_lost(sounding: Any, read: Any, listen: Any, tmp_path: Path) -> None:
     source = sounding("in.mp4", "aac", seconds=5)
     written = killed_after(tmp_path / "out.mp4", 100, source=str(source))
