@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,12 +10,13 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import CutlineError, UsageError
 from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
 from cutline.tools.entry import INTERRUPTED
 
-__all__ = ["app", "guarded", "main"]
+__all__ = ["app", "end_hung", "guarded", "main"]
 
 USAGE: Final = 64
 BUG: Final = 70
@@ -143,7 +145,14 @@ def main() -> NoReturn:
     """Run the command and end the process with its exit code. `--debug` anywhere shows tracebacks."""
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
+    Watchdog(end_hung)
     sys.exit(guarded(lambda: app(words, standalone_mode=False), debug=debug))
+
+
+def end_hung(error: CutlineError) -> NoReturn:
+    """End a process whose threads wait for a GPU that does not answer: no other way leads out of the driver."""
+    print(f"cutline: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
 
 
 def guarded(body: Callable[[], Any], *, debug: bool) -> int:

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import DeviceLostError
 from cutline.runtime.supervisor import RESTART
 from cutline.tools.cli_run import RunRequest, run_here
@@ -46,9 +47,10 @@ _LIFELINES: list[int] = []  # write ends of the pipes; they close when this proc
 
 
 def main() -> NoReturn:
-    """Run the streams; end with RESTART where the device was lost."""
+    """Run the streams; end with RESTART where the device was lost, or does not answer."""
     from cutline.tools.cli import guarded
 
+    Watchdog(end_lost)
     fd = int(sys.argv[1])
     request = _read(fd)
     threading.Thread(target=_watch, args=(fd,), name="parent", daemon=True).start()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -25,6 +26,7 @@ from cutline.benchmarks.machine import describe_machine, source_commit
 from cutline.benchmarks.nvml import open_gpus
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.cuda.driver import Driver
+from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import CutlineError, UsageError
 
 INTERRUPTED: Final = 130
@@ -125,6 +127,13 @@ def main(words: Sequence[str]) -> int:
     return 1 if any(check.verdict == "failed" for check in record.checks) else 0
 
 
+def _end_hung(error: CutlineError) -> NoReturn:
+    """The report holds what was found before; a thread inside the driver cannot be called back."""
+    print(f"benchmarks.gpu: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
 if __name__ == "__main__":
     faulthandler.enable()  # a crash in a library says where
+    Watchdog(_end_hung)
     sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, final
 
 from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
 from cutline.runtime.cuda.faults import STICKY, cuda_error
+from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError
 
 __all__ = ["CudaPython"]
@@ -183,7 +184,8 @@ class CudaPython:
         if self._lost:
             raise self._error(self._lost, "the device was lost before", doing)
         try:
-            status, *found = function(*given)
+            with Call(doing, opening=self._context is None):
+                status, *found = function(*given)
         except (KeyError, ValueError) as error:  # the driver is newer than cuda-bindings, and so is its error
             raise self._failed("CUDA_ERROR_UNKNOWN", str(error), doing) from error
         if status.value:

@@ -25,11 +25,13 @@ from typing import Any, Final, final
 from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
 from cutline.runtime.cuda.fake_memory import FakeMemory, Range, RuleBroken
 from cutline.runtime.cuda.faults import STICKY, cuda_error
+from cutline.runtime.cuda.watchdog import Call
 
-__all__ = ["FakeDriver", "HostKernel", "RuleBroken"]
+__all__ = ["HANG", "FakeDriver", "HostKernel", "RuleBroken"]
 
 HostKernel = Callable[[Grid, Grid, bytes], None]  # grid, block, parameter struct
 Resource = Memory | Pinned | Stream | Event | Module | Graph
+HANG: Final = "hang"  # a fault of queued work: it never ends, and neither does what waits for it, until lose()
 MAKING: Final = frozenset({"alloc", "pin", "stream", "event", "load", "kernel", "begin_capture", "end_capture"})
 EXPLAINED: Final = {
     "CUDA_ERROR_OUT_OF_MEMORY": "out of memory",
@@ -48,10 +50,11 @@ class _Work:
     """One queued thing: what it does, and what must have been done before, besides its stream's earlier work."""
 
     what: str
-    act: Callable[[], None]
+    act: Callable[[], object]
     ranges: tuple[Range, ...] = ()  # addresses that it touches: first, past the last
     after: tuple[_Work, ...] = ()
     done: bool = False
+    hangs: bool = False
 
 
 @dataclass(eq=False)
@@ -95,7 +98,8 @@ class FakeDriver:
         Args:
             kernels: what each kernel does; a module then holds these. None: any name is there, and does nothing.
             faults: (call, how many of that call went before) -> the name of the error that it gives. A fault of
-                ("work", n) strikes while queued work runs, and is found out by whoever waits for it.
+                ("work", n) strikes while queued work runs, and is found out by whoever waits for it; there is also
+                HANG.
             seed: of the order in which independent work runs.
         """
         self.device, self.no_graphs = device, no_graphs
@@ -104,6 +108,7 @@ class FakeDriver:
         self._kernels, self._faults = kernels, dict(faults or {})
         self._random = random.Random(seed)
         self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)  # of what hung
         self._attached: set[int] = set()
         self._next = 1000  # far from the handles that mean a default stream
         self._queues: dict[int, _Queue] = {}
@@ -135,10 +140,16 @@ class FakeDriver:
         finally:
             self._still = False
 
-    def host_work(self, stream: Stream, what: str, act: Callable[[], None]) -> None:
+    def host_work(self, stream: Stream, what: str, act: Callable[[], object]) -> None:
         """Queue a function, as a library that was given the stream's handle does (a network in tests)."""
         with self._lock:
             self._queue(stream, "host_work", what, act)
+
+    def lose(self, name: str) -> None:
+        """Let the device fail now, which also ends what hangs."""
+        with self._ended:
+            self._lost = name
+            self._ended.notify_all()
 
     # ---- the driver -------------------------------------------------------------------------------------------------
 
@@ -193,12 +204,12 @@ class FakeDriver:
     def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
         with self._enter("copy", "queueing a copy"):
             ranges = (self._memory.inside(target, nbytes, "copy to"), self._memory.inside(source, nbytes, "copy from"))
-            self._queue(stream, "copy", "copy", lambda: _move(target, source, nbytes), ranges)
+            self._queue(stream, "copy", "copy", lambda: ctypes.memmove(target, source, nbytes), ranges)
 
     def fill(self, target: int, value: int, nbytes: int, *, stream: Stream) -> None:
         with self._enter("fill", "queueing a fill"):
             ranges = (self._memory.inside(target, nbytes, "fill"),)
-            self._queue(stream, "fill", "fill", lambda: _set(target, value, nbytes), ranges)
+            self._queue(stream, "fill", "fill", lambda: ctypes.memset(target, value, nbytes), ranges)
 
     def record(self, event: Event, *, stream: Stream) -> None:
         with self._enter("record", "recording an event"):
@@ -320,7 +331,7 @@ class FakeDriver:
 
     @contextmanager
     def _enter(self, call: str, doing: str) -> Iterator[None]:
-        with self._lock:
+        with Call(doing), self._lock:
             if threading.get_ident() not in self._attached:
                 raise RuleBroken("this thread did not attach()", call=call)
             if self._still and call in MAKING:
@@ -339,7 +350,7 @@ class FakeDriver:
 
     def _error(self, name: str, doing: str) -> Exception:
         if name in STICKY:
-            self._lost = name
+            self.lose(name)
         words = EXPLAINED.get(name, name.removeprefix("CUDA_ERROR_").lower().replace("_", " "))
         return cuda_error(name, words, doing, device=str(self.device))
 
@@ -372,7 +383,7 @@ class FakeDriver:
         stream: Stream,
         call: str,
         what: str,
-        act: Callable[[], None],
+        act: Callable[[], object],
         ranges: tuple[Range, ...] = (),
     ) -> None:
         queue = self._stream(stream)
@@ -384,7 +395,7 @@ class FakeDriver:
         else:
             queue.capture.append((call, (what, act, ranges)))
 
-    def _append(self, queue: _Queue, what: str, act: Callable[[], None], ranges: tuple[Range, ...]) -> None:
+    def _append(self, queue: _Queue, what: str, act: Callable[[], object], ranges: tuple[Range, ...]) -> None:
         before = (queue.last,) if queue.last is not None else ()
         work = _Work(what, act, ranges, tuple(w for w in before + queue.held if not w.done))
         queue.last, queue.held = work, ()
@@ -400,14 +411,22 @@ class FakeDriver:
 
     def _run_until(self, wanted: _Work) -> None:
         while not wanted.done and self._lost is None:
-            ready = [q for q in self._queues.values() if q.waiting and all(w.done for w in q.waiting[0].after)]
-            if not ready:
+            heads = [q for q in self._queues.values() if q.waiting and all(w.done for w in q.waiting[0].after)]
+            ready = [q for q in heads if not q.waiting[0].hangs]
+            if not heads:
                 raise RuleBroken("work waits for itself", work=wanted.what)
-            work = self._random.choice(ready).waiting.popleft()
+            if not ready:
+                self._ended.wait()
+                continue
+            work = (queue := self._random.choice(ready)).waiting.popleft()
             fault = self._faults.pop(("work", self.calls["work"]), None)
             self.calls["work"] += 1
+            if fault == HANG:
+                work.hangs = True
+                queue.waiting.appendleft(work)
+                continue
             if fault is not None:
-                self._lost = fault
+                self.lose(fault)
                 return
             work.act()
             work.done, work.after = True, ()
@@ -423,11 +442,3 @@ class FakeDriver:
             for what, ranges in [*((w.what, w.ranges) for w in pending), *recorded]:
                 if any(a < last and first < b for a, b in ranges):
                     raise RuleBroken("memory is released that is still used", by=what, address=hex(first))
-
-
-def _move(target: int, source: int, nbytes: int) -> None:
-    ctypes.memmove(target, source, nbytes)
-
-
-def _set(target: int, value: int, nbytes: int) -> None:
-    ctypes.memset(target, value, nbytes)

@@ -17,6 +17,7 @@ import numpy as np
 
 from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
 from cutline.runtime.cuda.faults import STICKY, cuda_error
+from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import DeviceError
 
 __all__ = ["PyCuda"]
@@ -183,7 +184,8 @@ class PyCuda:
 
     def _call(self, doing: str, function: Any, *given: Any) -> Any:
         try:
-            return function(*given)
+            with Call(doing):
+                return function(*given)
         except self._cuda.Error as error:
             # "cuMemAlloc failed: out of memory": the driver's explanation, and not the name of its error
             words = str(error).partition("failed: ")[2] or str(error)
