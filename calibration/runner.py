@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cutline.calibration.half import emulate_half
 from cutline.calibration.results import result_of
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.errors import BadInputError, ContractError
@@ -21,9 +22,8 @@ Feed: TypeAlias = Mapping[str, NDArray[Any]]  # one frame: every input but state
 Sequences: TypeAlias = Iterable[Iterable[Feed]]  # frames in order; states begin anew with each inner one
 Runner: TypeAlias = Callable[[onnx.ModelProto], list[F32]]  # a model's result on every frame of a fixed set
 
-# ONNX Runtime 1.31 gives Q/DQ layers int32 biases of its own making. With float16 scales these come back wrong, and the
-# network computes nonsense (mean error of a matte 0.04 where 0.002 is right). Nor may it fuse Q/DQ into integer
-# operators: its integer Concat refuses float16 scales, and a proof wants the graph as written, not its fastest form.
+# A proof wants the graph as written, not its fastest form: no int32 biases of ONNX Runtime's own making, no Q/DQ fused
+# into integer operators.
 KEPT_OUT: Final = ["WeightBiasQuantization", "QDQSelectorActionTransformer"]
 
 
@@ -32,7 +32,7 @@ class OrtRunner:
     """Owns one ONNX Runtime session on the CPU and the recurrent states between its frames.
 
     Args:
-        model: float32 inputs.
+        model: float32 inputs. What is float16 within is computed as `half` says; its types must have been inferred.
         contract: names states and constants.
         extra: tensors to return besides the contract's outputs.
         threads: of the session, 0 for one per core.
@@ -46,7 +46,7 @@ class OrtRunner:
     ) -> None:
         self._states = {s.input: s for s in contract.states}
         self._names = list(dict.fromkeys([*contract.output_names, *extra]))
-        self._session = _open(_with_outputs(model, extra), threads)
+        self._session = _open(emulate_half(_with_outputs(model, extra)), threads)
         inputs = {i.name: i for i in self._session.get_inputs()}
         missing = [n for n in contract.input_names if n not in inputs]
         missing += [n for n in contract.output_names if n not in {o.name for o in self._session.get_outputs()}]

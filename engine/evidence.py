@@ -15,7 +15,6 @@ from cutline.calibration.runner import Feed, ort_runner
 from cutline.engine.cache import Cache
 from cutline.engine.candidates import Candidate
 from cutline.engine.cpu import compile_for_cpu, cpu_name, cpu_runner, cpu_version
-from cutline.engine.half import emulate_half
 from cutline.engine.latency import Timing, measure
 from cutline.engine.progress import Progress
 from cutline.engine.proof import Accuracy, Gate, Proof, prove
@@ -105,11 +104,9 @@ class Evidence:
         if ground == "cpu":
             run = cpu_runner(self.contract, sequences, candidate.precision)
             again = cpu_runner(self.contract, sequences[:1], candidate.precision)
-            model = candidate.model
         else:
             run, again = ort_runner(self.contract, sequences), ort_runner(self.contract, sequences[:1])
-            model = emulate_half(candidate.model)
-        return prove(model, run, again, self.wanted, self.gate, source=self.held_out.source)
+        return prove(candidate.model, run, again, self.wanted, self.gate, source=self.held_out.source)
 
     def time(self, candidates: Sequence[Candidate], progress: Progress) -> dict[Precision, Timing]:
         """Time candidates on this CPU, turn and turn about."""

@@ -21,7 +21,6 @@ from cutline.engine.candidates import Candidate, as_candidate
 from cutline.engine.cpu import cpu_name, cpu_runner, cpu_version
 from cutline.engine.evidence import Evidence, HeldOut
 from cutline.engine.footage import Footage
-from cutline.engine.half import emulate_half
 from cutline.engine.progress import Progress, counting
 from cutline.engine.proof import Gate
 from cutline.engine.subject import Subject
@@ -175,6 +174,6 @@ def _runner(subject: Subject, frames: Sequence[Sequence[Feed]], ground: Ground) 
     def run(model: onnx.ModelProto) -> list[NDArray[np.float32]]:
         if model is subject.model:
             return exact(model)
-        return typed(model) if ground == "cpu" else exact(emulate_half(model))
+        return typed(model) if ground == "cpu" else exact(model)
 
     return run

@@ -118,15 +118,13 @@ def test_a_resize_stays_in_float_where_its_neighbour_does(unet: onnx.ModelProto)
     assert "merge reads it in float" in placement.reasons["concat"]
 
 
-def test_the_integer_network_equals_the_onnx_reference(int8: onnx.ModelProto, frames: Frames) -> None:
-    image = frames[0][0]["image"]
-    (expected,) = ReferenceEvaluator(int8).run(None, {"image": image})
-    graph = onnx.ModelProto()
-    graph.CopyFrom(int8)
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"image": image})[0], expected, atol=0.02)
+def test_the_integer_network_is_computed_as_written(
+    int8: onnx.ModelProto, contract: ModelContract, frames: Frames
+) -> None:
+    reference = ReferenceEvaluator(int8)
+    expected = np.stack([reference.run(None, feed)[0][0, 0] for sequence in frames for feed in sequence])
+    # a value between two codes may fall to either side; ONNX Runtime's own integer operators are off by 7e-4 and more
+    assert np.abs(np.stack(ort_runner(contract, frames)(int8)) - expected).mean() < 5e-5
 
 
 def test_int8_is_close_to_float_and_not_the_same(
