@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Final, Protocol, cast, final
 
 import av
@@ -16,6 +17,7 @@ from av.video.stream import VideoStream
 from cutline.runtime.errors import BadInputError
 from cutline.runtime.sources.address import Address, Kind, stable_device
 from cutline.runtime.sources.look import Turn
+from cutline.runtime.sources.transport import ends_torn
 from cutline.runtime.sources.trouble import LogTail, explain
 
 __all__ = ["LIMITS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
@@ -152,9 +154,14 @@ class VideoReader:
             return f"{promised - packets} of {promised} frames are missing"
         if early and self._log.last.startswith("File ended prematurely"):
             return f"it ends at {end_s:.1f} s of {duration_s:.1f} s"
-        if damaged or any(self._cut.values()):
+        if damaged or any(self._cut.values()) or self._is_torn_transport_stream():
             return "its last bytes are half a packet"
         return None
+
+    def _is_torn_transport_stream(self) -> bool:
+        assert self._container is not None
+        file = self._address.kind is Kind.FILE and Path(self._address.uri).is_file()
+        return file and self._container.format.name == "mpegts" and ends_torn(Path(self._address.uri))
 
     def _open(self) -> tuple[InputContainer | None, VideoStream]:
         with ExitStack() as undo:
