@@ -273,16 +273,18 @@ def test_run_allocates_nothing(kind: str) -> None:
 
     for _ in range(5):
         frame()
+    peaks = []
     tracemalloc.start()
     try:
-        frame()
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(100):
-            frame()
-        after, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):  # CPython 3.10 gives a function a cache after 1024 calls: once, so not in every round
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(100):
+                frame()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
     finally:
         tracemalloc.stop()
-    assert after - before < 512  # bytes, over 100 frames: less than one kept object
+    assert min(peaks) < 512  # bytes: less than the smallest array, or than one kept object per frame
 
 
 def test_two_threads_in_one_plan_are_refused_and_do_no_harm() -> None:
