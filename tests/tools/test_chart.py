@@ -1,9 +1,9 @@
 """The colours of a known chart survive the whole of `cutline run`, from file to file, in every range and matrix.
 
 The chart is stored without loss, so that what is off at the end was lost on the way. TOLERANCE is what may be: half a
-code for rounding R'G'B' to codes, and one and a half for the encoder at its default quality (1.47 was seen in the mean of
-a patch); the composition may take none of these flat colours. A wrong matrix moves them by up to 30 codes, a wrong range
-by 16.
+code for rounding R'G'B' to codes, and one and a half for the encoder at its default quality (1.47 was seen in the mean
+of a patch); the composition may take none of these flat colours. A wrong matrix moves them by up to 30 codes, a wrong
+range by 16.
 """
 
 from __future__ import annotations
