@@ -45,8 +45,12 @@ class CudaPython:
         self._handle = self._call(f"opening cuda:{ordinal}", self._cu.cuDeviceGet, ordinal)
         self.device = self._describe(ordinal)
         self._context = self._call(f"opening {self.device}", self._cu.cuDevicePrimaryCtxRetain, self._handle)
-        self.attach()
-        low, high = self._call("asking for stream priorities", self._cu.cuCtxGetStreamPriorityRange)
+        try:
+            self.attach()
+            low, high = self._call("asking for stream priorities", self._cu.cuCtxGetStreamPriorityRange)
+        except BaseException:  # whoever takes the CPU instead keeps no context that takes memory
+            self.close()
+            raise
         self._priorities = {False: int(low), True: int(high)}
 
     def attach(self) -> None:

@@ -27,11 +27,10 @@ from cutline.runtime.cuda.fake_memory import FakeMemory, Range, RuleBroken
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call
 
-__all__ = ["HANG", "FakeDriver", "HostKernel", "RuleBroken"]
+__all__ = ["FakeDriver", "HostKernel", "RuleBroken"]
 
 HostKernel = Callable[[Grid, Grid, bytes], None]  # grid, block, parameter struct
 Resource = Memory | Pinned | Stream | Event | Module | Graph
-HANG: Final = "hang"  # a fault of queued work: it never ends, and neither does what waits for it, until lose()
 MAKING: Final = frozenset({"alloc", "pin", "stream", "event", "load", "kernel", "begin_capture", "end_capture"})
 EXPLAINED: Final = {
     "CUDA_ERROR_OUT_OF_MEMORY": "out of memory",
@@ -98,8 +97,7 @@ class FakeDriver:
         Args:
             kernels: what each kernel does; a module then holds these. None: any name is there, and does nothing.
             faults: (call, how many of that call went before) -> the name of the error that it gives. A fault of
-                ("work", n) strikes while queued work runs, and is found out by whoever waits for it; there is also
-                HANG.
+                ("work", n) strikes while queued work runs, and is found out by whoever waits for it.
             seed: of the order in which independent work runs.
         """
         self.device, self.no_graphs = device, no_graphs
@@ -144,6 +142,11 @@ class FakeDriver:
         """Queue a function, as a library that was given the stream's handle does (a network in tests)."""
         with self._lock:
             self._queue(stream, "host_work", what, act)
+
+    def hang(self, stream: Stream) -> None:
+        """Let what comes next in the stream never end: whoever waits for that, or for what is behind it, waits on."""
+        with self._lock:
+            self._stream(stream).waiting[0].hangs = True
 
     def lose(self, name: str) -> None:
         """Let the device fail now, which also ends what hangs."""
@@ -418,13 +421,9 @@ class FakeDriver:
             if not ready:
                 self._ended.wait()
                 continue
-            work = (queue := self._random.choice(ready)).waiting.popleft()
+            work = self._random.choice(ready).waiting.popleft()
             fault = self._faults.pop(("work", self.calls["work"]), None)
             self.calls["work"] += 1
-            if fault == HANG:
-                work.hangs = True
-                queue.waiting.appendleft(work)
-                continue
             if fault is not None:
                 self.lose(fault)
                 return

@@ -118,7 +118,7 @@ def post(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
     """cutline_post: first row of the composite = raw, strengths, first code of the background."""
     p = params.Compose.from_buffer_copy(given)
     row = octets(p.out.y, 64)
-    found = STEADY[0]
+    found = STEADY[p.line]
     row[:4] = np.frombuffer(np.float32(found), np.uint8)
     if p.strengths:
         row[4:12] = octets(p.strengths, 8)
@@ -127,14 +127,14 @@ def post(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
         octets(p.alpha, 1)[0] = 77
 
 
-STEADY = [0.0]
+STEADY: dict[int, float] = {}  # by an address that each stream has its own of
 
 
 def steady(grid: Grid, block: Grid, given: bytes) -> None:  # noqa: ARG001
     """cutline_steady: takes the raw value on, and puts it into the matte."""
     p = params.Matte.from_buffer_copy(given)
-    STEADY[0] = float(floats(p.raw, 1)[0])
-    floats(p.matte, 1)[0] = STEADY[0]
+    STEADY[p.line] = float(floats(p.raw, 1)[0])
+    floats(p.matte, 1)[0] = STEADY[p.line]
     past = octets(p.past_alpha, 1)
     octets(p.matte + 4, 1)[0] = past[0]  # the matte's second value: what state the frame found
     past[0] = 1

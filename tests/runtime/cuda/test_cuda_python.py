@@ -163,6 +163,18 @@ def test_a_device_that_does_not_open_is_not_lost(recorder: Recorder) -> None:
     assert not isinstance(caught.value, DeviceLostError)
 
 
+@pytest.mark.parametrize("call", ["cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"])
+def test_a_gpu_that_another_program_has_to_itself_is_one_line_and_what_to_do(recorder: Recorder, call: str) -> None:
+    """Compute mode exclusive-process: there is a driver and a GPU, and no context to be had."""
+    recorder.fails[call] = bindings.CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE
+    with pytest.raises(DeviceError, match="CUDA_ERROR_DEVICE_UNAVAILABLE while") as caught:
+        CudaPython(0).stream()
+    assert (type(caught.value), caught.value.exit_code) == (DeviceError, 69)
+    assert "End the other program on this GPU" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert ("cuDevicePrimaryCtxRelease" in recorder.called) == (call == "cuCtxSetCurrent")  # what was taken
+
+
 def test_an_error_that_is_newer_than_the_bindings_loses_the_device(recorder: Recorder) -> None:
     """cuda-bindings raise then, instead of giving the status: a new kind of fault on a new GPU."""
 

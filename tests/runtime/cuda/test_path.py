@@ -76,6 +76,10 @@ class Stream:
         self.free.append(slot)
         return answer, slot
 
+    def hang(self) -> None:
+        """Let the frame that was started last never come back."""
+        self.driver.hang(self.path._streams[self.running[-1].index])
+
     def run(self, codes: list[int]) -> list[float]:
         """Push frames through, several in flight; their answers in order."""
         found = []

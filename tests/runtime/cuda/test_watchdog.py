@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from test_path import CODES, opened
 
-from cutline.runtime.cuda.fake import HANG
 from cutline.runtime.cuda.watchdog import ANSWER, OPENING, Call, Watchdog
 from cutline.runtime.errors import DeviceLostError
 from cutline.runtime.supervisor import RESTART
@@ -91,8 +90,8 @@ def test_an_event_that_never_comes_is_seen_while_other_threads_go_on(
     """The finisher of a pipeline waits; nothing that it holds keeps the feeder from queueing."""
     with opened() as stream:
         stream.run(CODES[:5])
-        stream.driver._faults[("work", stream.driver.calls["work"] + 2)] = HANG
         stream.start(1)
+        stream.hang()
         found: list[BaseException] = []
 
         def finish() -> None:
@@ -156,14 +155,13 @@ COMPUTE = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
 from test_path import opened
-from cutline.runtime.cuda.fake import HANG
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.tools.compute import end_lost
 
 Watchdog(end_lost, look_s=0.01)
 with opened() as stream:
-    stream.driver._faults[("work", stream.driver.calls["work"])] = HANG
     stream.start(1)
+    stream.hang()
     stream.finish()
 """
 

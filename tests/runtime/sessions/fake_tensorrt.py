@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["make_module", "plan_of"]
+__all__ = ["Engine", "Runtime", "make_module", "plan_of"]
 
 
 class Named:

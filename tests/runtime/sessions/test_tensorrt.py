@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_tensorrt import make_module, plan_of
+from fake_tensorrt import Engine, Runtime, make_module, plan_of
 
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.contract import Image, ModelContract, Output, State
@@ -112,6 +112,27 @@ def test_a_lost_device_is_told_from_a_refusal() -> None:
         with pytest.raises(DeviceError, match="while running the network") as caught:
             network.inference(ADDRESSES, 0x10000).queue(Stream(77))
         assert type(caught.value) is kind
+
+
+OUT_OF_MEMORY = "[defaultAllocator.cpp::allocateAsync::48] Error Code 1: Cuda Runtime (out of memory)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "doing"),
+    [(Runtime, "deserialize_cuda_engine", "loading"), (Engine, "create_execution_context", "making an execution")],
+)
+def test_a_model_larger_than_the_memory_is_one_line_and_what_to_lower(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str, doing: str
+) -> None:
+    def refuse(self: Any, _: object) -> None:
+        (self.complain if kind is Runtime else self.log)(OUT_OF_MEMORY)
+
+    monkeypatch.setattr(kind, method, refuse)
+    with pytest.raises(DeviceError, match=f"while {doing}.*out of memory") as caught:
+        opened(plan_of(TENSORS))[0].inference(ADDRESSES, 0x10000)
+    assert (type(caught.value), caught.value.exit_code) == (DeviceError, 69)
+    assert caught.value.remedy.startswith("Lower the number of streams")
+    assert "\n" not in str(caught.value)
 
 
 def test_why_a_network_cannot_be_captured_is_said() -> None:
