@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from cutline.runtime.errors import OutputError, StorageError
+from cutline.runtime.errors import OutputError
 from cutline.tools.evaluate.cases import CaseOptions, held_out_cases
 from cutline.tools.evaluate.evaluation import Evaluation, evaluate
 from cutline.tools.evaluate.matter import open_matter
 from cutline.tools.evaluate.sheet import WorstSheet
+from cutline.tools.results import write_whole
 
 __all__ = ["EvalOptions", "evaluate_model", "figures_table"]
 
@@ -91,12 +91,4 @@ def _write(folder: Path, found: Evaluation, sheet: WorstSheet) -> None:
     picture = cv2.imencode(".png", sheet.picture()[..., ::-1])[1].tobytes()
     text = msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=1)
     for name, data in ((f"{found.model}.json", text), (f"{found.model}-worst.png", picture)):
-        path = folder / name
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink()
-            raise StorageError(
-                f"the results cannot be written: {error.strerror}", remedy="Free some space.", path=str(path)
-            ) from error
+        write_whole(folder / name, data)

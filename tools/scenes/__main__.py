@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cutline.runtime.errors import CutlineError, OutputError, StorageError, UsageError
+from cutline.runtime.errors import CutlineError, OutputError, UsageError
+from cutline.tools.results import write_whole
 from cutline.tools.scenes.registry import SCENES, make_scene
 from cutline.tools.scenes.sampler import Sampler
 from cutline.tools.scenes.seeds import check_split
@@ -56,12 +57,7 @@ def _shots(arguments: argparse.Namespace) -> list[Shot]:
 def _write(path: Path, picture: U8) -> None:
     coded = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     _, packed = cv2.imencode(".png", coded)
-    try:
-        path.write_bytes(packed.tobytes())
-    except OSError as error:
-        raise StorageError(
-            "cannot write the picture", remedy="Make room, or name another folder.", path=str(path)
-        ) from error
+    write_whole(path, packed.tobytes())
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutline.runtime.errors import DeviceError, StorageError, UsageError
-from cutline.tools.train.folder import settle
+from cutline.runtime.errors import DeviceError, UsageError
+from cutline.tools.results import write_whole
+from cutline.tools.train.folder import CHECKPOINT, settle
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +94,7 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     from cutline.tools.train.meter import Meter
     from cutline.tools.train.teacher import OnnxTeacher
 
-    saved, resume = options.output / "checkpoint.pt", None
+    saved, resume = options.output / CHECKPOINT, None
     settle(options.output, _decided(options))
     if saved.exists():
         resume = load_checkpoint(saved)
@@ -101,11 +102,10 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     network = _network(options, resume)
     trainer = Trainer(network, _loop(options, network), resume=resume)
     teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
-    with ExitStack() as stack:
+    if trainer.step < options.steps:
         feed = Feed(_feed(options, network, trainer.step))
-        stack.callback(feed.close)
-        meter = stack.enter_context(Meter(console, trainer.step, options.steps))
-        trainer.run(feed, saved, teacher=teacher, progress=meter.update)
+        with closing(feed), Meter(console, trainer.step, options.steps) as meter:
+            trainer.run(feed, saved, teacher=teacher, progress=meter.update)
     curves = options.output / "curves.png"
     draw_curve(tuple(trainer.losses), curves)
     return _export(options, trainer.checkpoint(), curves)
@@ -209,13 +209,9 @@ def _export(options: TrainOptions, final: Checkpoint, curves: Path) -> TrainRepo
     check_parity(model, network)
     name = "cutout-plate" if network.shape.plate else "cutout"
     onnx, contract = (options.output / f"{name}{suffix}" for suffix in (".onnx", ".contract.json"))
-    try:
-        onnx.write_bytes(model.SerializeToString())
-        contract.write_bytes(contract_to_json(contract_of(network.shape, width=options.width, height=options.height)))
-    except OSError as error:
-        raise StorageError(
-            f"the network cannot be written: {error.strerror}", remedy="Free some space.", path=str(onnx)
-        ) from error
+    write_whole(onnx, model.SerializeToString())
+    described = contract_of(network.shape, width=options.width, height=options.height)
+    write_whole(contract, contract_to_json(described))
     recent = final.losses[-100:]
     return TrainReport(
         onnx=onnx,

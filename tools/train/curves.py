@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cutline.runtime.errors import StorageError
+from cutline.tools.results import write_whole
 
 __all__ = ["draw_curve"]
 
@@ -43,9 +43,4 @@ def draw_curve(losses: tuple[float, ...], path: Path) -> None:
         at = (int(_MARGIN + share * (_WIDTH - _MARGIN - 64)), _HEIGHT - _MARGIN + 20)
         cv2.putText(picture, f"{share * len(losses):.0f}", at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
     cv2.putText(picture, "loss by step", (_MARGIN, _HEIGHT - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
-    try:
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    except OSError as error:
-        raise StorageError(
-            f"the curves cannot be written: {error.strerror}", remedy="Free some space.", path=str(path)
-        ) from error
+    write_whole(path, cv2.imencode(".png", picture)[1].tobytes())

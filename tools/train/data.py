@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import final
 
@@ -35,6 +36,7 @@ __all__ = ["Batch", "Feed", "FeedOptions"]
 Maker = Callable[[int], Composite]
 _PATIENCE_S = 180.0  # without one new composite: the makers hang
 _NAP_S = 0.01
+_LOOK_S = 0.2  # between two looks at makers that start
 _STAGES = tuple(name for name in SCENES if name != "packshots")
 _STAGED_SHOTS = 4  # of one staged scene, which costs more to set up than to photograph
 _STAGED_FRAMES = 600  # among which those shots are drawn
@@ -81,10 +83,16 @@ class FeedOptions:
 
 @final
 class Feed:
-    """Owns a pool in a temporary folder and the processes that fill it, until close()."""
+    """Owns a pool without a name on the disk, and the processes that fill it, until close()."""
 
     def __init__(self, options: FeedOptions, make: Callable[[FeedOptions], Maker] | None = None) -> None:
-        """Start the makers; `make` builds what turns a number into a composite, in each of their processes."""
+        """Start the makers; `make` builds what turns a number into a composite, in each of their processes.
+
+        Raises:
+            NoInputError, BadInputError: a folder is missing or has nothing usable.
+            StorageError, OutputError: there is no room for the pool in the folder for temporary files.
+            InternalError: a maker died before it began.
+        """
         self.options = options
         make = make or composite_maker
         make(options)  # a missing folder is reported here, not by a process that nobody sees
@@ -98,12 +106,17 @@ class Feed:
                 self._folder / "pool", capacity=options.capacity, width=options.width, height=options.height
             )
             undo.callback(self._pool.close)
+            opened = context.Semaphore(0)
             for index in range(options.makers):
-                work = partial(_produce, self._folder / "pool", options, make, index, self._goal, os.getpid())
+                work = partial(_produce, self._folder / "pool", options, make, index, self._goal, opened, os.getpid())
                 process = context.Process(target=work, daemon=True, name=f"cutline-maker-{index}")
                 process.start()
                 undo.callback(_stop, process)
                 self._makers.append(process)
+            for _ in self._makers:
+                while not opened.acquire(timeout=_LOOK_S):
+                    self._demand_makers()
+            shutil.rmtree(self._folder)  # all have mapped it: a kill from here on leaves no gigabyte behind
             self._owned = undo.pop_all()
 
     def batch(self, step: int, size: int, augmentation: AugmentOptions) -> Batch:
@@ -143,13 +156,15 @@ class Feed:
                 composite = pool.get(number % capacity)
                 if composite is not None:
                     return composite
-            dead = [p.name for p in self._makers if not p.is_alive()]
-            if dead or time.monotonic() > patience:
-                why = f"{', '.join(dead)} ended" if dead else "nothing came for three minutes"
-                raise InternalError(
-                    f"no more training pictures: {why}", remedy="Read the messages above; resume with the same command."
-                )
+            self._demand_makers()
+            if time.monotonic() > patience:
+                raise _no_more("nothing came for three minutes")
             time.sleep(_NAP_S)
+
+    def _demand_makers(self) -> None:
+        dead = [p.name for p in self._makers if not p.is_alive()]
+        if dead:
+            raise _no_more(f"{', '.join(dead)} ended")
 
 
 def composite_maker(options: FeedOptions) -> Maker:
@@ -185,12 +200,15 @@ def _produce(
     make: Callable[[FeedOptions], Maker],
     index: int,
     goal: Synchronized[int],
+    opened: Semaphore,
     parent: int,
 ) -> None:
     """Make every `options.makers`-th composite, never more than the pool can hold ahead of the reader."""
     cv2.setNumThreads(1)
     try:
-        pool, composite = open_pool(folder), make(options)
+        pool = open_pool(folder)
+        opened.release()
+        composite = make(options)
         number = options.base + index
         while os.getppid() == parent:  # a killed trainer leaves no makers behind
             if number >= goal.value:
@@ -202,6 +220,12 @@ def _produce(
         raise SystemExit(f"{error}") from error
     except KeyboardInterrupt:
         return
+
+
+def _no_more(why: str) -> InternalError:
+    return InternalError(
+        f"no more training pictures: {why}", remedy="Read the messages above; resume with the same command."
+    )
 
 
 def _stop(process: BaseProcess) -> None:

@@ -124,7 +124,7 @@ class Trainer:
         options, saved = self.options, time.monotonic()
         with ThreadPoolExecutor(1, "cutline-batches") as ahead:
             following = self._ask(ahead, batches)
-            while self.step < options.steps:
+            while following is not None:
                 batch = following.result()
                 self.step += 1
                 following = self._ask(ahead, batches)
@@ -167,11 +167,13 @@ class Trainer:
         warm = min(1.0, (step + 1) / max(1, min(options.warm_up, options.steps // 4)))
         return options.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
 
-    def _ask(self, ahead: ThreadPoolExecutor, batches: Batches) -> Future[Batch]:
-        step = min(self.step, self.options.steps - 1)
-        stage = self.stage(step)
+    def _ask(self, ahead: ThreadPoolExecutor, batches: Batches) -> Future[Batch] | None:
+        """Order the batch of the next step, if there is one."""
+        if self.step >= self.options.steps:
+            return None
+        stage = self.stage(self.step)
         augmentation = AugmentOptions(width=stage.width, height=stage.height, smallest_crop=stage.smallest_crop)
-        return ahead.submit(batches.batch, step, stage.batch, augmentation)
+        return ahead.submit(batches.batch, self.step, stage.batch, augmentation)
 
     def _learn(self, batch: Batch, teacher: Teacher | None) -> float:
         """Do one step; `self.step` already counts it."""

@@ -25,20 +25,20 @@ class Meter:
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
         )
-        self._task = self._bar.add_task("", total=steps, completed=done, loss=float("nan"))
+        self._task = self._bar.add_task("", total=steps, completed=done, loss="making the first pictures")
 
     def update(self, step: int, loss: float) -> None:
         """Show that `step` steps are done."""
         self._seen += 1
         keep = min(_SMOOTHING, 1 - 1 / self._seen)
         self._loss = keep * self._loss + (1 - keep) * loss
-        self._bar.update(self._task, completed=step, loss=self._loss)
+        self._bar.update(self._task, completed=step, loss=f"loss {self._loss:.4f}")
         if not self._console.is_terminal and (step % _PLAIN_EVERY == 0 or step == self._steps):
             left = self._bar.tasks[0].time_remaining
             minutes = "" if left is None else f", {left / 60:.0f} min left"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -97,7 +98,7 @@ def create_pool(folder: Path, *, capacity: int, width: int, height: int) -> Pool
             )
         for name, size in (("pixels.u8", capacity * height * width * _PLANES), ("stamps.u32", capacity * 4)):
             with (folder / name).open("wb") as file:
-                file.truncate(size)
+                os.posix_fallocate(file.fileno(), 0, size)  # a mapping that finds the disk full is a killed process
         described.write_text(json.dumps(facts))
     except OSError as error:
         full = error.errno == errno.ENOSPC

@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, StorageError, UsageError
-from cutline.tools.train.folder import settle
+from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, UsageError
+from cutline.tools.results import write_whole
+from cutline.tools.train.folder import CHECKPOINT, settle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +160,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
         seed=options.seed,
     )
     trainer = StyleTrainer(network, features, as_tensor(style), loop)
-    saved = options.output / "checkpoint.pt"
+    saved = options.output / CHECKPOINT
     if saved.exists():
         trainer.resume(saved)
         console.print(f"going on after step {trainer.step}")
@@ -262,13 +263,8 @@ def _finish(
     )
     card, onnx, bundle = (options.output / f"{options.name}{end}" for end in (".md", ".onnx", ".cutline"))
     text = style_card(facts, figures)
-    try:
-        onnx.write_bytes(data)
-        card.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"the results cannot be written: {error.strerror}", remedy="Free some space.", path=str(onnx)
-        ) from error
+    write_whole(onnx, data)
+    write_whole(card, text.encode())
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     pack_style(bundle, facts, figures, data, style, text, created=created)
     recent = losses[-100:]

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from cutline.runtime.contract import contract_from_json
-from cutline.runtime.errors import ContractError, DeviceError, NoInputError, UsageError
+from cutline.runtime.errors import ContractError, CutlineError, DeviceError, NoInputError, UsageError
+from cutline.tools.train import data
 from cutline.tools.train.command import TrainOptions, train
 from cutline.tools.train.start import load_start
 
@@ -45,6 +46,18 @@ def test_a_finished_run_is_exported_again_and_not_trained_again(trained: Path) -
 def test_a_folder_with_another_run_is_left_alone(trained: Path) -> None:
     with pytest.raises(UsageError, match="another seed"):
         train(TrainOptions(output=trained, seed=9, **SMALL), quiet())  # type: ignore[arg-type]
+
+
+def test_a_finished_run_makes_no_pictures(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "Feed", None)
+    assert train(TrainOptions(output=trained, **SMALL), quiet()).steps == 2  # type: ignore[arg-type]
+
+
+def test_a_command_that_failed_at_once_does_not_bind_the_next_one(tmp_path: Path) -> None:
+    for wrong in ({"start": "cutot"}, {"network": "cut"}, {"steps": 0}, {"products": tmp_path}):
+        with pytest.raises(CutlineError) as first:
+            train(TrainOptions(output=tmp_path / "out", **{**SMALL, **wrong}), quiet())  # type: ignore[arg-type]
+        assert "another" not in str(first.value)
 
 
 def test_pruning_and_fine_tuning_start_from_an_export(trained: Path, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_twins_share_the_matte_and_close_leaves_nothing_behind() -> None:
     assert not feed._folder.exists()
 
 
+def test_a_kill_leaves_no_pool_behind() -> None:
+    feed = Feed(OPTIONS)
+    assert not feed._folder.exists()  # the mappings live on without it
+    feed.batch(0, 2, AUGMENT)
+    feed.close()
+
+
 def test_dead_makers_are_an_error_and_no_endless_wait() -> None:
     feed = Feed(OPTIONS)
     for process in feed._makers:

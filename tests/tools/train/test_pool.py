@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,14 @@ def test_no_pool_and_a_damaged_one_say_so(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StorageError, match="No space"):
         create_pool(tmp_path / "p", capacity=2, width=8, height=6)
+
+
+def test_the_room_of_a_pool_is_taken_when_it_is_made(tmp_path: Path) -> None:
+    create_pool(tmp_path / "p", capacity=64, width=64, height=32).close()
+    assert (tmp_path / "p" / "pixels.u8").stat().st_blocks * 512 >= 64 * 64 * 32 * 7
