@@ -13,9 +13,11 @@ from cutline.runtime.kernels import Background
 from cutline.runtime.slots import Slot, SlotPool, SlotState
 from cutline.runtime.sources import End, Filled, Source, SourceOptions, load_picture
 
-__all__ = ["BackgroundFeed", "open_background", "rgb_to_codes"]
+__all__ = ["BackgroundFeed", "check_background", "open_background", "rgb_to_codes"]
 
 PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+BLUR: Final = re.compile(r"blur:(\d+(?:\.\d+)?)")
 SPECS: Final = "#rrggbb, an image, a video, blur:RADIUS, transparent or original"
 
 
@@ -40,21 +42,33 @@ def open_background(spec: str, format: FrameFormat) -> BackgroundFeed:  # noqa: 
         UsageError: the text is none of the known forms.
         NoInputError, BadInputError: the image or video is missing or cannot be read.
     """
+    check_background(spec)
     if spec in ("transparent", "original"):
         return _Still(Background(kind=spec))  # type: ignore[arg-type]  # the literal is checked in the line above
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", spec):
+    if COLOUR.fullmatch(spec):
         rgb = (int(spec[1:3], 16), int(spec[3:5], 16), int(spec[5:7], 16))
         return _Still(Background(kind="colour", colour=rgb_to_codes(rgb, format.colour)))
-    if match := re.fullmatch(r"blur:(\d+(?:\.\d+)?)", spec):
+    if match := BLUR.fullmatch(spec):
         return _Still(Background(kind="blur", radius=_radius(float(match[1]), spec)))
-    path = Path(spec)
-    if not path.exists():
-        if path.suffix and not spec.startswith(("#", "blur")):
+    if Path(spec).suffix.lower() in PICTURES:
+        return _Still(Background(kind="picture", planes=load_picture(spec, format)))
+    return _Video(spec, format)
+
+
+def check_background(spec: str) -> None:
+    """Refuse what cannot be a background, before anything is opened. An empty SPEC is left to the output.
+
+    Raises:
+        UsageError: the text is none of the known forms.
+        NoInputError: the file is missing.
+    """
+    known = not spec or spec in ("transparent", "original") or COLOUR.fullmatch(spec)
+    if match := BLUR.fullmatch(spec):
+        _radius(float(match[1]), spec)
+    elif not known and not Path(spec).exists():
+        if Path(spec).suffix and not spec.startswith(("#", "blur")):
             raise NoInputError("background file does not exist", remedy="Check the path.", background=spec)
         raise UsageError("unknown background", remedy=f"Give {SPECS}.", background=spec)
-    if path.suffix.lower() in PICTURES:
-        return _Still(Background(kind="picture", planes=load_picture(path, format)))
-    return _Video(spec, format)
 
 
 def rgb_to_codes(rgb: tuple[int, int, int], colour: Colour) -> tuple[int, int, int]:

@@ -16,14 +16,17 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import UsageError
 from cutline.runtime.frame import Frame, FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.plate import PlateKeeper, open_plate
+from cutline.runtime.plate import PlateKeeper, check_plate, read_plate
 from cutline.runtime.sessions import Engine, open_engine
 from cutline.runtime.slots import ArraySpec, Counts, Slot, SlotPool, SlotState
-from cutline.runtime.sources import End, Filled, Notice, Source, SourceInfo, SourceOptions
+from cutline.runtime.sources import End, Filled, Notice, Opener, Source, SourceInfo, SourceOptions
 from cutline.runtime.telemetry import FrameStamps, Telemetry
 
 __all__ = ["Pipeline"]
@@ -54,6 +57,7 @@ class Pipeline:
         style: Bundle | Engine | None = None,
         alpha: bool = True,
         closed_loop: int | None = None,
+        opener: Opener | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Start the source and allocate everything that frames need.
@@ -65,6 +69,7 @@ class Pipeline:
             alpha: whether frames carry the full-size alpha plane.
             closed_loop: for measuring: so many frames go to the network at once, and the next so many when the caller
                 is done with the last of them. None: as many as keep the device busy, at all times.
+            opener: opens the source; its stop() ends a construction that waits for one. None: one that does not wait.
             on_notice: called, from any thread, with one line for each thing worth knowing (reconnects, skipped images).
         Raises:
             CutlineError: what the source, the engine, the plate or the background raise.
@@ -80,19 +85,12 @@ class Pipeline:
         self._started = False
         self._failure: BaseException | None = None
         with ExitStack() as undo:
-            source_options = SourceOptions(
-                policy=options.policy, pace_fps=options.pace, loop=options.loop, frame_limit=options.frames
-            )
-            with ThreadPoolExecutor(1) as helper:  # the decoder starts while the network is compiled
-                opening = helper.submit(Source, options.input, source_options)
-                undo.callback(_close_opened, opening)
-                engine = _engine(network, undo)
-                self._source = opening.result()
+            engine, learnt = self._open(network, opener or Opener(), undo)
             live = self._source.info.live or options.pace is not None
             self._latest = live if options.policy == "auto" else options.policy == "latest"
             self._path = engine.path(self.format, options, _engine(style, undo) if style else None)
             undo.callback(self._path.close)
-            self._allocate(engine, undo, alpha)
+            self._allocate(engine, undo, alpha, learnt)
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
         self._passages = [_Passage(nothing, FrameStamps()) for _ in self._pool.slots]
@@ -173,7 +171,41 @@ class Pipeline:
                 thread.join()
         self._undo.close()
 
-    def _allocate(self, engine: Engine, undo: ExitStack, alpha: bool) -> None:
+    def _open(
+        self, network: Bundle | Engine, opener: Opener, undo: ExitStack
+    ) -> tuple[Engine, NDArray[np.uint8] | None]:
+        """Open source and network, one while the other is compiled; return the engine, and the plate if it is learnt.
+
+        That is done before the source is opened: many cameras serve one at a time.
+        """
+        options = self.options
+        settings = SourceOptions(
+            policy=options.policy, pace_fps=options.pace, loop=options.loop, frame_limit=options.frames
+        )
+        learnt = None
+        if options.learn_plate is not None:
+            engine = _engine(network, undo)
+            check_plate(options, engine)
+            from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
+
+            image = engine.contract.frame
+            learnt = learn_plate(options, (image.width, image.height), opener, self._notify)
+            self._source = opener.open(options.input, settings, self._notify)
+            undo.callback(self._source.close)
+            return engine, learnt
+        with ThreadPoolExecutor(1) as helper:
+            opening = helper.submit(opener.open, options.input, settings, self._notify)
+            undo.callback(_close_opened, opening)
+            try:
+                engine = _engine(network, undo)
+                check_plate(options, engine)
+                self._source = opening.result()
+            except BaseException:  # what is being opened is not waited for
+                opener.stop()
+                raise
+        return engine, learnt
+
+    def _allocate(self, engine: Engine, undo: ExitStack, alpha: bool, learnt: NDArray[np.uint8] | None) -> None:
         """Take all memory that frames will need: the slots, what the device keeps of them, and the plate."""
         frame, image = self.format, engine.contract.frame
         arrays = {
@@ -190,7 +222,8 @@ class Pipeline:
             self._notify(notice)
         self._plate = None
         if engine.contract.plate is not None:
-            plate = open_plate(self.options, engine, frame, self._notify)
+            plate = learnt if self.options.plate is None else read_plate(self.options.plate, self.options, image, frame)
+            assert plate is not None  # see check_plate
             self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._path)
         self._source.start(self._pool)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, final
 
 import numpy as np
@@ -18,7 +17,7 @@ from cutline.runtime.path import FramePath
 from cutline.runtime.sessions import Engine
 from cutline.runtime.sources import load_picture
 
-__all__ = ["PlateKeeper", "open_plate", "tensor_from_codes"]
+__all__ = ["PlateKeeper", "check_plate", "read_plate", "tensor_from_codes"]
 
 U8 = NDArray[np.uint8]
 
@@ -27,28 +26,33 @@ ADAPT_SHARE: Final = 0.1  # of the difference, each time: half of a change is fo
 EMPTY_BELOW: Final = 0.02  # alpha under which a pixel is taken for background
 
 
-def open_plate(options: StreamOptions, engine: Engine, frame: FrameFormat, notify: Callable[[str], None]) -> U8:
-    """Give the plate as the network sees it: uint8[3, h, w], Y, Cb, Cr.
+def check_plate(options: StreamOptions, engine: Engine) -> None:
+    """Refuse a network that needs a plate and gets none, or the reverse.
 
     Raises:
-        UsageError: neither a plate nor seconds to learn one from were given.
+        UsageError: it is so.
+    """
+    given = options.plate is not None or options.learn_plate is not None
+    if engine.contract.plate is not None and not given:
+        raise UsageError(
+            "this network needs a clean plate",
+            remedy="Give --plate FILE or --learn-plate SECONDS.",
+            model=engine.name,
+        )
+    if engine.contract.plate is None and given:
+        raise UsageError("this network takes no plate", remedy="Use --model cutout-plate.", model=engine.name)
+
+
+def read_plate(path: str, options: StreamOptions, image: Image, frame: FrameFormat) -> U8:
+    """Give a picture of the empty scene as the network sees it: uint8[3, h, w], Y, Cb, Cr.
+
+    Raises:
         NoInputError, BadInputError: the picture is missing or cannot be read.
     """
-    image = engine.contract.frame
     codes = np.empty((3, image.height, image.width), np.uint8)
-    if options.plate is not None:
-        scratch = np.empty(image.shape, "uint16" if image.dtype == "bfloat16" else image.dtype)
-        Pre(frame, image, window_of(image, frame, options)).run(load_picture(options.plate, frame), scratch, codes)
-        return codes
-    if options.learn_plate is not None:
-        from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
-
-        return learn_plate(options, (image.width, image.height), frame, notify)
-    raise UsageError(
-        "this network needs a clean plate",
-        remedy="Give --plate FILE or --learn-plate SECONDS.",
-        model=engine.name,
-    )
+    scratch = np.empty(image.shape, "uint16" if image.dtype == "bfloat16" else image.dtype)
+    Pre(frame, image, window_of(image, frame, options)).run(load_picture(path, frame), scratch, codes)
+    return codes
 
 
 def tensor_from_codes(codes: NDArray[Any], image: Image, colour: Colour) -> NDArray[Any]:

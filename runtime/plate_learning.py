@@ -8,6 +8,7 @@ network says how much each colour looked like a product while it was there, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, final
 
 import cv2
@@ -16,13 +17,12 @@ from numpy.typing import NDArray
 
 from cutline.runtime.branch import Branch
 from cutline.runtime.bundle import open_bundle
-from cutline.runtime.errors import BadInputError
-from cutline.runtime.frame import FrameFormat
+from cutline.runtime.errors import BadInputError, UsageError
 from cutline.runtime.kernels import Background, Post, PostOptions
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.sessions import open_engine
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SlotState
-from cutline.runtime.sources import End, Filled, Source, SourceOptions
+from cutline.runtime.sources import End, Filled, Opener, Source, SourceOptions
 
 __all__ = ["PlateLearner", "learn_plate"]
 
@@ -42,7 +42,7 @@ TOLD: Final = 0.01  # share of the plate in doubt from which the user hears of i
 SPECK: Final = 16  # codes off the median of its neighbours: no detail of a scene is one pixel at the network's size
 
 
-def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameFormat, notify: Callable[[str], None]) -> U8:
+def learn_plate(options: StreamOptions, size: tuple[int, int], opener: Opener, notify: Callable[[str], None]) -> U8:
     """Watch the first `options.learn_plate` seconds of the input and return its empty scene.
 
     Args:
@@ -50,13 +50,17 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameForma
     Returns:
         uint8[3, height, width], Y, Cb, Cr.
     Raises:
+        UsageError: the input can be read only once.
         BadInputError: the input ended before enough frames were seen.
     """
     seconds = options.learn_plate or 0.0
+    if options.input == "-" or Path(options.input).is_fifo():
+        raise UsageError("no plate can be learnt from a pipe, it is read only once", remedy="Give --plate PICTURE.")
     notify(f"learning the plate from {seconds:g} s of {options.shown_name}")
     with open_bundle("cutout") as bundle:
         engine = open_engine(bundle)
-    source = Source(options.input, SourceOptions(policy="block"))
+    source = opener.open(options.input, SourceOptions(policy="block"), notify)
+    frame = source.info.format
     try:
         rate = float(source.info.frame_rate or 25)
         branch = Branch(engine, frame, options)
@@ -72,7 +76,7 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameForma
             learner = PlateLearner(image.width, image.height)
             post = Post(frame, engine.contract.primary, branch.window, PostOptions(temporal=0.0))
             every = max(1, round(rate / SAMPLES_PER_S))
-            _watch(source, pool, branch, post, learner, frames=int(seconds * rate), every=every)
+            _watch(source, pool, branch, post, learner, opener, frames=int(seconds * rate), every=every)
             branch.session.close()
         finally:
             pool.close()
@@ -95,13 +99,14 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], frame: FrameForma
 
 
 def _watch(
-    source: Source, pool: SlotPool, branch: Branch, post: Post, learner: PlateLearner, *, frames: int, every: int
-) -> None:
+    source: Source, pool: SlotPool, branch: Branch, post: Post, learner: PlateLearner, opener: Opener, *,
+    frames: int, every: int,
+) -> None:  # fmt: skip
     source.start(pool)
     for slot in pool.slots:
         source.offer(slot)
     seen = 0
-    while seen < frames:
+    while seen < frames and not opener.stopped:
         event = source.take(10.0)
         if event is None or isinstance(event, End):
             return

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, final
+from pathlib import Path
+from typing import Any, Protocol, final
 
 import msgspec
 
-from cutline.runtime.errors import CutlineError, DeviceLostError, UsageError
+from cutline.runtime.background import check_background
+from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, UsageError
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
 from cutline.runtime.sessions import Engine
 from cutline.runtime.sinks import SinkOptions, StreamInfo, describe_sink, open_sink
 from cutline.runtime.slots import Counts
+from cutline.runtime.sources import Opener
 
-__all__ = ["RunReport", "Runner", "complete_options", "run_together"]
+__all__ = ["RunReport", "Runner", "Running", "complete_options", "run_together"]
 
 
 class RunReport(msgspec.Struct, kw_only=True):
@@ -35,6 +38,7 @@ class RunReport(msgspec.Struct, kw_only=True):
     in_flight: int
     seconds: float  # from the first frame's arrival to the last frame's delivery
     fps: float
+    waited_s: float  # until the source was there; 0 where it was there at once
     latency_ms: dict[str, float]  # frame available to composite done
     stages_ms: dict[str, dict[str, float]]
     device: str
@@ -50,8 +54,12 @@ def complete_options(options: StreamOptions) -> StreamOptions:
     """Fill in the background that suits the output, and refuse what the output cannot hold.
 
     Raises:
-        UsageError: the output is of no known kind, or cannot hold transparency.
+        UsageError: the output or background is of no known kind, or the output cannot hold transparency.
+        NoInputError: background or plate is missing.
     """
+    check_background(options.background)
+    if options.plate is not None and not Path(options.plate).exists():
+        raise NoInputError("no such picture", remedy="Check the name.", plate=options.plate)
     traits = describe_sink(options.output, SinkOptions(stdout=options.stdout))
     background = options.background or ("transparent" if traits.carries_alpha else "#ffffff")
     if background == "transparent" and not (traits.carries_alpha or traits.wants_alpha or options.output == "null://"):
@@ -73,12 +81,14 @@ class Runner:
         options: StreamOptions,
         *,
         style: Engine | None = None,
+        opener: Opener | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
         on_lost: Callable[[DeviceLostError], None] = lambda error: None,
     ) -> None:
         """Open the stream and its output.
 
         Args:
+            opener: see Pipeline.
             on_lost: called at once when the device is lost, before anything is put in order: it may end the process.
         """
         self.notices: list[str] = []
@@ -86,6 +96,7 @@ class Runner:
         self._on_notice = on_notice
         self._engine = engine
         self._on_lost = on_lost
+        self._opener = opener or Opener()
         self._stopped = False
         self._memory = PeakMemory()
         options = complete_options(options)
@@ -93,7 +104,9 @@ class Runner:
         storing = SinkOptions(transparent=transparent, stdout=options.stdout)
         alpha = transparent or describe_sink(options.output, storing).wants_alpha
         with ExitStack() as undo:
-            self.pipeline = Pipeline(engine, options, style=style, alpha=alpha, on_notice=self._notice)
+            self.pipeline = Pipeline(
+                engine, options, style=style, alpha=alpha, opener=self._opener, on_notice=self._notice
+            )
             undo.callback(self.pipeline.close)
             self._sink = open_sink(options.output, self._stream_info(options), storing)
             undo.callback(self._sink.close, complete=False)
@@ -174,6 +187,7 @@ class Runner:
             in_flight=counts.in_flight,
             seconds=round(seconds, 3),
             fps=round(max(0, counts.frames_out - 1) / seconds, 2) if seconds > 0 else 0.0,
+            waited_s=round(self._opener.waited_s, 1),
             latency_ms=stages.pop("latency"),
             stages_ms=stages,
             device=self._engine.device,
@@ -186,7 +200,21 @@ class Runner:
         )
 
 
-def run_together(runners: list[Runner], on_end: Callable[[RunReport], None] = lambda report: None) -> list[RunReport]:
+class Running(Protocol):
+    """A stream that is to run beside others: a Runner, or a LateRunner."""
+
+    options: StreamOptions
+
+    def run(self) -> RunReport:
+        """Carry frames until the input ends or stop() is called. Called once."""
+
+    def stop(self) -> None:
+        """Take no more frames. Safe in a signal handler."""
+
+
+def run_together(
+    runners: Sequence[Running], on_end: Callable[[RunReport], None] = lambda report: None
+) -> list[RunReport]:
     """Run several streams at once, each in a thread of its own, until all have ended.
 
     A stream that fails leaves the others alone; a bug of ours ends them all, in order, and is raised.
@@ -197,7 +225,7 @@ def run_together(runners: list[Runner], on_end: Callable[[RunReport], None] = la
     reports: list[RunReport] = []
     bugs: list[BaseException] = []
 
-    def body(runner: Runner) -> None:
+    def body(runner: Running) -> None:
         try:
             report = runner.run()
             reports.append(report)

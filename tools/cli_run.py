@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ from rich.table import Table
 
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import BadInputError, CutlineError, DeviceLostError, NoInputError, UsageError
+from cutline.runtime.late_runner import LateRunner
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.runner import Runner, RunReport, run_together
+from cutline.runtime.runner import Runner, Running, RunReport, run_together
 from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
 from cutline.runtime.slots import Counts
+from cutline.runtime.sources import is_live
 from cutline.runtime.supervisor import Supervisor
 
 __all__ = ["RunRequest", "read_site", "run_here", "run_streams"]
@@ -83,15 +85,19 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
         engine, style = _engines(request, streams, stack)
         why = f" (auto: {engine.chosen})" if engine.chosen else ""
         console.print(f"cutline: {engine.name} on {engine.device}, {engine.precision}{why}", soft_wrap=True)
-        runners: list[Runner] = []
+        runners: list[Running] = []
         for options in streams:
-            label = f"{options.shown_name}: " if len(streams) > 1 else ""
+            label = f"{options.shown_name}: " if request.site is not None else ""
+            waits = request.site is not None and is_live(options.input)  # nobody is there to start a site once more
             with _named(label):
-                runner = Runner(engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost)
-            stack.callback(runner.close)
+                runner = (LateRunner if waits else Runner)(
+                    engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost
+                )
+            if isinstance(runner, Runner):
+                stack.callback(runner.close)
             runners.append(runner)
         _stop_on_signals(runners)
-        if len(runners) == 1:
+        if isinstance(runners[0], Runner) and request.site is None:
             reports = [_run_with_progress(runners[0], console)]
             _complain(reports[0], console, "")
         else:
@@ -229,7 +235,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - 
     raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
-def _stop_on_signals(runners: list[Runner]) -> None:
+def _stop_on_signals(runners: Sequence[Running]) -> None:
     """The first SIGINT or SIGTERM ends the streams in order; a second one ends the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature

@@ -8,10 +8,11 @@ from cutline.runtime.sources.address import is_live
 from cutline.runtime.sources.records import End, Filled, Notice, SourceInfo, SourceOptions
 
 if TYPE_CHECKING:
+    from cutline.runtime.sources.opener import Opener
     from cutline.runtime.sources.pictures import load_picture
     from cutline.runtime.sources.source import Source
 
-__all__ = ["End", "Filled", "Notice", "Source", "SourceInfo", "SourceOptions", "is_live", "load_picture"]
+__all__ = ["End", "Filled", "Notice", "Opener", "Source", "SourceInfo", "SourceOptions", "is_live", "load_picture"]
 
 
 def __getattr__(name: str) -> object:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> object:
         from cutline.runtime.sources.source import Source
 
         return Source
+    if name == "Opener":
+        from cutline.runtime.sources.opener import Opener
+
+        return Opener
     if name == "load_picture":
         from cutline.runtime.sources.pictures import load_picture
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
@@ -38,6 +39,7 @@ FILE_STALL_S: Final = 10.0  # a sleeping disk may take this long to turn
 PERIODS: Final = 3  # of a slow stream's frames, before it is taken for silent
 FIRST_WAIT_S: Final = 0.5  # before the first reconnect; doubled each time
 LONGEST_WAIT_S: Final = 5.0
+GIVE_UP_S: Final = 0.1  # how soon it is seen that an opening is given up
 DEFAULTS: Final = SourceOptions()
 
 
@@ -49,9 +51,13 @@ class Source:
     with the same format, rising timestamps and frame numbers.
     """
 
-    def __init__(self, uri: str, options: SourceOptions = DEFAULTS) -> None:
+    def __init__(
+        self, uri: str, options: SourceOptions = DEFAULTS, *, given_up: Callable[[], bool] = lambda: False
+    ) -> None:
         """Start the process and wait until the first frame is decoded.
 
+        Args:
+            given_up: asked while it is waited for; True ends the waiting with a NoInputError.
         Raises:
             UsageError: an unknown kind of URL, or options that contradict each other.
             NoInputError: the input is missing, unreachable, unreadable, or gave no frame in open_timeout_s.
@@ -86,7 +92,7 @@ class Source:
         self._open_s, self._stall_s = self._open_limit(), NEVER
         self._child = self._spawn()
         try:
-            self.info = self._await_opened()
+            self.info = self._await_opened(given_up)
         except BaseException:
             self._child.close(kill=True)
             raise
@@ -254,10 +260,10 @@ class Source:
         self._opening_until = time.monotonic() + self._open_s
         return child
 
-    def _await_opened(self) -> SourceInfo:
+    def _await_opened(self, given_up: Callable[[], bool]) -> SourceInfo:
         while True:
             now = time.monotonic()
-            message = self._child.channel.receive(self._patience_s(now))
+            message = self._child.channel.receive(min(GIVE_UP_S, self._patience_s(now)))
             if isinstance(message, Opened):
                 return message.info
             if isinstance(message, Say):
@@ -268,6 +274,10 @@ class Source:
                 raise self._child.obituary()
             elif self._patience_s(time.monotonic()) <= 0:
                 raise self._stalled()
+            elif given_up():
+                raise NoInputError(
+                    "the source was not there yet", remedy="Check that it is on and sends.", input=self.name
+                )
 
     def _patience_s(self, now: float) -> float:
         """How long from now the process may stay silent."""

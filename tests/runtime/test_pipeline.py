@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,9 +15,24 @@ from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import BadInputError, ContractError, UsageError
 from cutline.runtime.kernels import PostOptions
 
+from .sources.feeds import Feed
+
 FRAMES = 24
 BOX = np.s_[80:110, 50:110]  # inside the red box of the first frames
 ROOM = np.s_[20:50, 200:300]  # never covered by it
+
+
+@pytest.fixture(scope="module")
+def transport(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip as cameras send it."""
+    path = tmp_path_factory.mktemp("transport") / "box.ts"
+    with av.open(str(clip)) as video, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    return path
 
 
 def source_pts(clip: Path) -> list[int]:
@@ -73,6 +89,26 @@ def test_a_plate_network_sees_what_differs_from_the_plate(with_plate: Bundle, cl
 def test_a_plate_network_without_a_plate_is_refused(with_plate: Bundle, clip: Path) -> None:
     with pytest.raises(UsageError, match="needs a clean plate"):
         Pipeline(with_plate, StreamOptions(input=str(clip)))
+
+
+def test_a_plate_for_a_network_that_takes_none_is_refused(red: Bundle, clip: Path, empty_room: Path) -> None:
+    with pytest.raises(UsageError, match="takes no plate"):
+        Pipeline(red, StreamOptions(input=str(clip), plate=str(empty_room)))
+
+
+def test_a_plate_is_learnt_from_a_camera_that_serves_one_at_a_time(with_plate: Bundle, transport: Path) -> None:
+    with Feed(transport, pause_s=0.002) as camera:
+        options = StreamOptions(input=camera.uri, learn_plate=2.0, smooth=False)
+        with Pipeline(with_plate, options) as pipeline:
+            frame = next(iter(pipeline))
+            assert frame.matte[2:10, 4:60].max() < 0.5  # the wall above the box, which the plate knows
+        assert camera.connections == 2
+
+
+def test_no_plate_can_be_learnt_from_a_pipe(with_plate: Bundle, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="read only once"):
+        Pipeline(with_plate, StreamOptions(input=str(tmp_path / "pipe"), learn_plate=1.0))
 
 
 def test_recurrent_state_follows_the_frames(counting: Bundle, clip: Path) -> None:

@@ -14,8 +14,8 @@ PACKET = 188 * 7  # bytes of MPEG-TS at a time
 class Feed:
     """Serves MPEG-TS over plain TCP, to one client at a time, in the manner that is set."""
 
-    def __init__(self, clip: Path, *, pause_s: float = 0.004) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, clip: Path, *, pause_s: float = 0.004, port: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.settimeout(0.05)
         self.port = self._listener.getsockname()[1]
         self.clip = clip
