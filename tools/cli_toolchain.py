@@ -74,7 +74,9 @@ def train(
     prune: Annotated[float, typer.Option(help="Share of the channels to remove first, 0 to 0.9.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Length of the training.")] = 20_000,
     batch: Annotated[int, typer.Option(help="Pictures a step, at half the size.")] = 16,
-    rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate; by default 2e-3 from scratch, 3e-4 otherwise.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same first losses.")] = 0,
     makers: Annotated[int, typer.Option(help="Processes that make pictures.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
@@ -112,6 +114,7 @@ def train_style(
         str | None, typer.Option("--from", help="Start from a shipped style, a bundle or an ONNX.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Length of the training.")] = 2000,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate; by default 4e-3.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same first losses.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     json: Json = False,
@@ -121,7 +124,7 @@ def train_style(
     from cutline.tools.train.style import train_style as run
 
     options = StyleTrainOptions(
-        image=image, name=name, output=output, scenes=scenes, vgg=vgg, start=start, steps=steps, seed=seed,
+        image=image, name=name, output=output, scenes=scenes, vgg=vgg, start=start, steps=steps, rate=rate, seed=seed,
         device=device,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)

@@ -60,12 +60,20 @@ class Matter:
                     tensor=image.tensor,
                     found=shapes.get(image.tensor),
                 )
+        if self.contract.primary.tensor not in outputs:
+            raise ContractError(
+                "the network has no output of the name in its contract",
+                remedy="Use the contract that was written with the network.",
+                tensor=self.contract.primary.tensor,
+                found=sorted(outputs),
+            )
 
     def matte(self, frame: U8, plate: U8 | None = None) -> F32:
         """Cut out one frame, uint8[H, W, 3] R'G'B'; `plate` is of the same size. Returns float32[h, w] at network size.
 
         Raises:
             UsageError: the network needs a plate and got none.
+            ContractError: it does not run as its contract says.
         """
         contract = self.contract
         feeds = {contract.frame.tensor: _tensor(frame, contract.frame)}
@@ -75,8 +83,13 @@ class Matter:
             feeds[contract.plate.tensor] = _tensor(plate, contract.plate)
         for constant, value in contract.constants.items():
             feeds[constant] = np.array(value, np.float32)
-        (raw,) = self._session.run([contract.primary.tensor], feeds)
-        return _alpha(np.asarray(raw, np.float32), contract.primary)
+        try:
+            (raw,) = self._session.run([contract.primary.tensor], feeds)
+            return _alpha(np.asarray(raw, np.float32), contract.primary)
+        except Exception as error:  # ONNX Runtime's have no common base; an output of other shape is an IndexError
+            raise ContractError(
+                "the network does not run as its contract says", remedy="Export it again.", model=self.name
+            ) from error
 
 
 def open_matter(name: str) -> Matter:

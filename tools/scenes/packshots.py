@@ -26,7 +26,10 @@ _LONGEST = 720  # pixels; larger pictures are reduced when they are read
 
 def read_picture(path: Path) -> U8:
     """Return uint8[H, W, 3], RGB, its longer side at most 720 pixels. Raises BadInputError when it is no picture."""
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    try:
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):  # OpenCV raises where a header promises more pixels than it allows
+        picture = None
     if picture is None:
         raise BadInputError("not a readable picture", remedy="Remove the file or store it again.", path=str(path))
     reduce = _LONGEST / max(picture.shape[:2])
@@ -128,15 +131,15 @@ def load_packshots(folder: Path, split: Split) -> tuple[Sprite, ...]:
         BadInputError: it holds no picture of this split, an unreadable one, or some without a plain white background.
     """
     sprites, unfit = [], []
-    for path in _pictures(folder, split):
-        cut = key_from_white(read_picture(path))
+    for path, picture in _pictures(folder, split):
+        cut = key_from_white(picture)
         if cut is None:
             unfit.append(path.name)
         else:
             sprites.append(Sprite.from_straight(*cut, ("opaque", "packshot")))
     if unfit:
         raise BadInputError(
-            f"{len(unfit)} pictures have no plain white background to key: {_some(unfit)}",
+            f"{_count(unfit)} without a plain white background to key: {_some(unfit)}",
             remedy="Remove them from the folder, or photograph them on white.",
             folder=str(folder),
         )
@@ -160,13 +163,21 @@ def shows_hands(picture: U8) -> bool:
 @lru_cache(maxsize=4)
 def load_photographs(folder: Path, split: Split) -> tuple[U8, ...]:
     """Return the scenes of this split in `folder`, uint8[H, W, 3] each. Raises as load_packshots does."""
-    return tuple(read_picture(path) for path in _pictures(folder, split))
+    return tuple(picture for _, picture in _pictures(folder, split))
 
 
-def _pictures(folder: Path, split: Split) -> list[Path]:
+def _pictures(folder: Path, split: Split) -> list[tuple[Path, U8]]:
+    """Read the pictures of this split, in order of their names; complain about all that cannot be read at once."""
     if not folder.is_dir():
         raise NoInputError("no such folder of pictures", remedy="Name an existing folder.", folder=str(folder))
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.is_dir())
+    except OSError as error:
+        raise NoInputError(
+            f"the folder of pictures cannot be read: {error.strerror}",
+            remedy="Check its permissions.",
+            folder=str(folder),
+        ) from error
     chosen = [path for path in paths if in_split(path.stem, split)]
     if not chosen:
         raise BadInputError(
@@ -175,7 +186,23 @@ def _pictures(folder: Path, split: Split) -> list[Path]:
             folder=str(folder),
             pictures=len(paths),
         )
-    return chosen
+    read, unread = [], []
+    for path in chosen:
+        try:
+            read.append((path, read_picture(path)))
+        except BadInputError:
+            unread.append(path.name)
+    if unread:
+        raise BadInputError(
+            f"{_count(unread)} cannot be read: {_some(unread)}",
+            remedy="Remove them from the folder, or store them again.",
+            folder=str(folder),
+        )
+    return read
+
+
+def _count(names: list[str]) -> str:
+    return "1 picture" if len(names) == 1 else f"{len(names)} pictures"
 
 
 def _some(names: list[str]) -> str:

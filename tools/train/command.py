@@ -52,6 +52,8 @@ class TrainOptions:
             raise UsageError(
                 "network sides must be multiples of 32", remedy="Use 512x288.", width=self.width, height=self.height
             )
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise UsageError("the learning rate must lie between 0 and 1", remedy="Use 3e-4.", rate=self.rate)
         if self.batch < 2 or self.makers < 1 or self.pool < 8:
             raise UsageError(
                 "batch, makers or pool is too small",

@@ -132,7 +132,7 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise BadInputError(
                         "the loss is no longer a number; the last checkpoint is intact",
-                        remedy="Resume with a lower learning rate.",
+                        remedy="Resume with a lower learning rate (--rate).",
                         step=self.step,
                         rate=options.rate,
                     )

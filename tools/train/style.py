@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StyleTrainOptions", "StyleTrainReport", "train_style"]
 
+_RATE = 4e-3
 _SMALLEST = 64  # pixels, of a style image
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _CROP = (96, 64)  # pixels, learned on at a time
@@ -62,7 +63,7 @@ class StyleTrainOptions:
     start: str | None = None  # a style to start from: a shipped name, a bundle or an ONNX that this command exported
     steps: int = 2000
     batch: int = 8
-    rate: float = 4e-3  # highest learning rate
+    rate: float | None = None  # highest learning rate; by default 4e-3
     seed: int = 0
     frames: int = 400  # kept in memory to learn on
     width: int = 512  # of the network's input, pixels
@@ -94,6 +95,8 @@ class StyleTrainOptions:
             raise UsageError(
                 "nothing of that kind lies still", remedy=f"Use one of {', '.join(_STILLS)}.", still=recipe.still
             )
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise UsageError("the learning rate must lie between 0 and 1", remedy="Use 4e-3.", rate=self.rate)
         if self.frames < 8 or min(recipe.style, recipe.content, recipe.colour) < 0:
             raise UsageError(
                 "frames or a weight is out of range", remedy="Use 8 frames at least, and weights of 0 or more."
@@ -150,7 +153,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     loop = _loop_options(options)
     features = _features(options, style, loop.device)
     network = _network(options)
-    settle(options.output, {k: v for k, v in asdict(options).items() if k not in ("output", "device")})
+    settle(options.output, {k: v for k, v in asdict(options).items() if k not in ("output", "device", "rate")})
     frames = StyleFrames(
         width=options.width,
         height=options.height,
@@ -180,12 +183,7 @@ def _style_image(options: StyleTrainOptions) -> NDArray[np.uint8]:
         return draw_style(options.name)
     if not options.image.is_file():
         raise NoInputError("there is no such style image", remedy="Check the path.", path=str(options.image))
-    try:
-        picture = read_picture(options.image)
-    except OSError as error:
-        raise BadInputError(
-            f"the style image cannot be read: {error.strerror}", remedy="Check the file.", path=str(options.image)
-        ) from error
+    picture = read_picture(options.image)
     if min(picture.shape[:2]) < _SMALLEST:
         raise BadInputError(
             "the style image is too small to learn from",
@@ -214,7 +212,7 @@ def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
         steps=options.steps,
         seed=options.seed,
         batch=options.batch,
-        rate=options.rate,
+        rate=options.rate or _RATE,
         weights=StyleWeights(
             style=recipe.style,
             content=recipe.content,

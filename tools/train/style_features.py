@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -23,6 +24,8 @@ from torch.nn import functional
 from cutline.runtime.errors import BadInputError, NoInputError
 
 __all__ = ["Features", "RandomBank", "StyleTargets", "Vgg", "gram", "gram_distance", "load_vgg"]
+
+_UNUSABLE = (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Features(Protocol):
@@ -148,7 +151,7 @@ def load_vgg(path: Path) -> Vgg:
                     raise ValueError(f"{name} has shape {tuple(found[name].shape)} instead of {shape}")
             before = width
         return Vgg(found)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except (*_UNUSABLE, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = (
             f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
         )

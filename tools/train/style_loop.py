@@ -103,7 +103,7 @@ class StyleTrainer:
             if not math.isfinite(loss):
                 raise BadInputError(
                     "the loss is no longer a number; the last checkpoint is intact",
-                    remedy="Use a lower learning rate.",
+                    remedy="Resume with a lower learning rate (--rate).",
                     step=self.step,
                     rate=self.options.rate,
                 )

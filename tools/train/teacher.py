@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cutline.runtime.errors import UsageError
+from cutline.runtime.errors import BadInputError, UsageError
 from cutline.tools.evaluate.matter import Matter, open_matter
 
 __all__ = ["OnnxTeacher"]
@@ -37,7 +37,14 @@ class OnnxTeacher:
             )
 
     def mattes(self, frames: NDArray[np.uint8], plates: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Mattes float32[N, H, W] of frames uint8[N, H, W, 3], at the frames' size."""
+        """Mattes float32[N, H, W] of frames uint8[N, H, W, 3], at the frames' size.
+
+        Raises:
+            BadInputError: the teacher gives NaN or infinity, which would look like training gone wrong.
+            ContractError: it does not run as its contract says.
+        """
         height, width = frames.shape[1:3]
         found = [self._matter.matte(frame, plate) for frame, plate in zip(frames, plates, strict=True)]
+        if not all(np.isfinite(matte).all() for matte in found):
+            raise BadInputError("the teacher gives NaN or infinity", remedy="Name another.", teacher=self._matter.name)
         return np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in found])

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from cutline.runtime.contract import Image, ModelContract, Output, contract_to_json
 from cutline.runtime.errors import BadInputError, ContractError, NoInputError, UsageError
 from cutline.tools.evaluate.matter import guess_contract, open_matter
+from cutline.tools.train.teacher import OnnxTeacher
 
 Shapes = dict[str, list[object]]
 
@@ -95,3 +96,27 @@ def test_a_contract_of_another_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "red.contract.json").write_bytes(contract_to_json(contract))
     with pytest.raises(ContractError, match="another shape"):
         open_matter(str(tmp_path / "red.onnx"))
+
+
+@pytest.mark.parametrize(("tensor", "channels"), [("matte", 1), ("out", 5)])
+def test_a_contract_with_another_output_is_refused(tmp_path: Path, tensor: str, channels: int) -> None:
+    write_red(tmp_path / "red.onnx")
+    output = Output(
+        tensor=tensor, meaning="classes", width=16, height=8, channels=channels, foreground_channels=(channels - 1,)
+    )
+    contract = ModelContract(task="matte", frame=Image(tensor="in0", width=16, height=8), outputs=(output,))
+    (tmp_path / "red.contract.json").write_bytes(contract_to_json(contract))
+    with pytest.raises(ContractError):
+        open_matter(str(tmp_path / "red.onnx")).matte(np.zeros((8, 16, 3), np.uint8))
+
+
+def test_a_teacher_that_gives_nan_is_named(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info("in0", TensorProto.FLOAT, [1, 3, 8, 16])]
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 1, 8, 16])
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [float("nan"), 0.0, 0.0])
+    graph = helper.make_graph([helper.make_node("Conv", ["in0", "w"], ["out"])], "g", values, [out], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "lost.onnx")
+    frames = np.zeros((2, 8, 16, 3), np.uint8)
+    with pytest.raises(BadInputError, match="teacher gives NaN"):
+        OnnxTeacher(tmp_path / "lost.onnx", plate=False).mattes(frames, frames)

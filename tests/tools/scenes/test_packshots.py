@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -99,15 +101,32 @@ def test_folders_that_cannot_be_used_are_named_for_what_they_are(tmp_path: Path)
     broken = _fill(tmp_path / "broken")
     victim = next(name for name in (f"z{n}" for n in range(99)) if in_split(name, "train"))
     (broken / f"{victim}.jpg").write_bytes(b"not a picture")
-    with pytest.raises(BadInputError, match="not a readable picture"):
+    with pytest.raises(BadInputError, match=f"1 picture cannot be read: {victim}.jpg"):
         load_photographs(broken, "train")
     (broken / f"{victim}.jpg").write_bytes(b"")
-    with pytest.raises(BadInputError, match="not a readable picture"):
+    with pytest.raises(BadInputError, match=f"1 picture cannot be read: {victim}.jpg"):
         load_packshots(broken, "train")
     unfit = _fill(tmp_path / "unfit")
     cv2.imwrite(str(unfit / f"{victim}.png"), np.full((50, 50, 3), 40, np.uint8))
-    with pytest.raises(BadInputError, match=f"1 pictures have no plain white background to key: {victim}.png"):
+    with pytest.raises(BadInputError, match=f"1 picture without a plain white background to key: {victim}.png"):
         load_packshots(unfit, "train")
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once_and_folders_are_no_files(tmp_path: Path) -> None:
+    folder = _fill(tmp_path / "goods")
+    one, two, three, four = [f"z{n}" for n in range(99) if in_split(f"z{n}", "train")][:4]
+    (folder / f"{one}.jpg").symlink_to(tmp_path / "gone")
+    (folder / f"{two}.png").write_bytes(_png_header(60_000, 60_000))
+    (folder / f"{three}.jpg").write_bytes(b"no")
+    (folder / f"{four}.jpg").mkdir()
+    with pytest.raises(BadInputError, match=f"3 pictures cannot be read: {one}.jpg, {two}.png, {three}.jpg "):
+        load_packshots(folder, "train")
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that promises more pixels than fit anywhere."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
 
 
 def test_hands_are_found_by_their_skin() -> None:

@@ -100,6 +100,8 @@ def test_options_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> N
         train(TrainOptions(output=tmp_path / "4", network="cutout", start=str(seeing.onnx), **SMALL), quiet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="32"):
         TrainOptions(width=100)
+    with pytest.raises(UsageError, match="learning rate"):
+        TrainOptions(rate=-1.0)
     with pytest.raises(NoInputError):
         train(TrainOptions(output=tmp_path / "3", products=tmp_path / "none", **SMALL), quiet())  # type: ignore[arg-type]
 

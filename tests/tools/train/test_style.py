@@ -270,12 +270,20 @@ def test_options_that_do_not_fit_are_refused(image: Path) -> None:
         StyleTrainOptions(image=image, width=500)
     with pytest.raises(UsageError, match="weight"):
         StyleTrainOptions(image=image, content_weight=-1)
+    with pytest.raises(UsageError, match="learning rate"):
+        StyleTrainOptions(image=image, rate=float("nan"))
 
 
 def test_a_folder_with_another_run_is_left_alone(trained: StyleTrainReport, image: Path) -> None:
     folder = trained.bundle.parent
     with pytest.raises(UsageError, match="another seed"):
         train_style(StyleTrainOptions(image=image, name="stripes", output=folder, seed=9, **SMALL), quiet())  # type: ignore[arg-type]
+
+
+def test_a_run_whose_loss_was_no_number_goes_on_with_another_rate(trained: StyleTrainReport, image: Path) -> None:
+    folder = trained.bundle.parent
+    again = train_style(StyleTrainOptions(image=image, name="stripes", output=folder, rate=1e-4, **SMALL), quiet())  # type: ignore[arg-type]
+    assert again.steps == trained.steps
 
 
 def test_a_matting_network_is_no_start(tmp_path: Path, image: Path) -> None:

@@ -86,3 +86,12 @@ def test_wrong_weights_of_vgg_say_what_is_wrong(tmp_path: Path) -> None:
     torch.save({"features.0.weight": slice}, tmp_path / "code.pth")
     with pytest.raises(BadInputError, match="no weights"):
         load_vgg(tmp_path / "code.pth")
+
+
+def test_damaged_archives_of_weights_are_bad_input(tmp_path: Path) -> None:
+    name = "features.0.weight"
+    np.savez(tmp_path / "vgg.npz", **{name: weights()[name].numpy()})  # type: ignore[arg-type]
+    whole = (tmp_path / "vgg.npz").read_bytes()
+    (tmp_path / "vgg.npz").write_bytes(whole[:300] + b"\0\1" * 50 + whole[400:])
+    with pytest.raises(BadInputError, match="no weights of VGG-19"):
+        load_vgg(tmp_path / "vgg.npz")
