@@ -43,7 +43,7 @@ class CudaEngine:
         """
         self.contract, self.name, self.precision = contract, name, precision
         self.device = f"{driver.device} with {library}, {driver.name}"
-        self._driver, self.network = driver, network
+        self.driver, self.network = driver, network
         self._kernels: dict[str, Kernel] = {}
         with ExitStack() as undo:
             undo.callback(driver.close)
@@ -58,8 +58,8 @@ class CudaEngine:
         Raises:
             DeviceError: the style network runs elsewhere.
         """
-        here = self._driver.device
-        if style is not None and not (isinstance(style, CudaEngine) and style._driver.device == here):
+        here = self.driver.device
+        if style is not None and not (isinstance(style, CudaEngine) and style.driver.device == here):
             raise DeviceError(
                 f"the style network does not run on {here}",
                 remedy="Build its bundle for this GPU too, or use --device cpu.",
@@ -67,7 +67,7 @@ class CudaEngine:
                 device=style.device,
             )
         painted = (style.contract, style.network) if style else None
-        return CudaPath(self._driver, self._kernel, frame, options, (self.contract, self.network), painted)
+        return CudaPath(self.driver, self._kernel, frame, options, (self.contract, self.network), painted)
 
     def arrays(self, prefix: str) -> Mapping[str, ArraySpec]:
         """The slot arrays that a session binds: the frame tensor and the primary output."""
@@ -79,14 +79,14 @@ class CudaEngine:
 
     def session(self, slots: Sequence[Slot], prefix: str) -> CudaSession:
         """Bind slots to the network alone."""
-        return CudaSession(self._driver, self.contract, self.network, slots, prefix)
+        return CudaSession(self.driver, self.contract, self.network, slots, prefix)
 
     def close(self) -> None:
         """Free network, kernels and driver. Works twice."""
-        self._driver.attach()
+        self.driver.attach()
         self._undo.close()
 
     def _kernel(self, name: str) -> Kernel:
         if name not in self._kernels:
-            self._kernels[name] = self._driver.kernel(self._module, name)
+            self._kernels[name] = self.driver.kernel(self._module, name)
         return self._kernels[name]

@@ -2,12 +2,13 @@
 
 discrete GPU     slots are pinned; each has a mirror on the device, copied in before a frame and out after it
 integrated GPU   slots are mapped; kernels read and write them where they lie, and nothing is copied
+device_stream.py has a third kind, for frames that come and go on the device: slots that lie there alone
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, Protocol, final
 
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import Planes
 from cutline.runtime.slots import Slot, SlotPool
 
-__all__ = ["Arena", "Copy", "SlotSpace"]
+__all__ = ["Arena", "Copy", "SlotAddresses", "SlotSpace", "Space"]
 
 GAP: Final = 4096  # bytes between two arrays of a slot that are cheaper to copy along than to start another copy
 MIB: Final = 1 << 20
@@ -81,6 +82,21 @@ class Arena:
             self._driver.release(self._memory)
 
 
+class Space(Protocol):
+    """Where a stream's slots lie."""
+
+    depth: int  # slots
+    mirror_bytes: int  # device memory from one slot to the next; 0 where slots are mapped
+
+    def layout(self, index: int, mirror: int) -> SlotAddresses:
+        """Where a slot's planes and arrays are for kernels, and what is copied; its device memory is at `mirror`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the slots. Works twice."""
+        ...
+
+
 @final
 class SlotSpace:
     """Owns the pinning of a pool's memory until close(); borrows the pool and, on a discrete GPU, the mirrors.
@@ -95,15 +111,13 @@ class SlotSpace:
         self._shift = self._pinned.device_address - self._pinned.address
         self._copied = not driver.device.integrated
         self._open = True
-
-    @property
-    def mirror_bytes(self) -> int:
-        """Device memory from one slot's mirror to the next; 0 where slots are mapped."""
+        self.depth = len(self._slots)
         start, end = _whole(self._slots[0])
-        return aligned(end - start) if self._copied else 0
+        self.mirror_bytes = aligned(end - start) if self._copied else 0
 
-    def layout(self, slot: Slot, mirror: int) -> SlotAddresses:
-        """Where the slot's planes and arrays are for kernels, and what is copied."""
+    def layout(self, index: int, mirror: int) -> SlotAddresses:
+        """See Space."""
+        slot = self._slots[index]
         start, _ = _whole(slot)
         shift = mirror - start if self._copied else self._shift
         incoming = [_span(slot.source)]

@@ -27,7 +27,7 @@ from cutline.runtime.cuda.backdrop import Backdrop
 from cutline.runtime.cuda.driver import Driver, Event, Kernel, Stream
 from cutline.runtime.cuda.frame_graph import FrameGraph
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, Launch, PostLaunches, PreLaunches, strengths
-from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace
+from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace, Space
 from cutline.runtime.cuda.network import STARTING, Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
 from cutline.runtime.errors import DeviceError
@@ -94,7 +94,8 @@ class CudaPath:
         self._strength: float | None = options.style_strength  # the same
         self._turn = 0  # parity of the next frame, where there are states
         self._done: list[Event] = []  # by slot: its frame is back on the host
-        self._streams: list[Stream] = []  # by slot
+        self.streams: list[Stream] = []  # by slot
+        self.slots: list[SlotAddresses] = []
         driver.attach()
         with ExitStack() as undo:
             feed = open_background(options.background or "#ffffff", frame)
@@ -109,46 +110,59 @@ class CudaPath:
 
     def bind(self, pool: SlotPool) -> Sequence[str]:
         """See FramePath. Where it fails, close() frees what it took."""
+        outputs = ("guide", "matte") if self._matte.contract.plate else ("matte",)
         self._driver.attach()
         with STARTING:
-            return self._bind(pool)
+            return self._bind(_owned(self._undo, SlotSpace(self._driver, pool, outputs)))
 
-    def _bind(self, pool: SlotPool) -> Sequence[str]:
+    def bind_space(self, space: Space) -> Sequence[str]:
+        """As bind(), for slots that are not a pool's. Their addresses are then in `slots`; the caller closes it."""
+        self._driver.attach()
+        with STARTING:
+            return self._bind(space)
+
+    def _bind(self, space: Space) -> Sequence[str]:
         undo, driver = self._undo, self._driver
-        outputs = ("guide", "matte") if self._matte.contract.plate else ("matte",)
-        space = _owned(undo, SlotSpace(driver, pool, outputs))
-        self._arena = _owned(undo, Arena(driver, self._parts(space, len(pool.slots)), lower=LOWER))
+        self._arena = _owned(undo, Arena(driver, self._parts(space), lower=LOWER))
         self._order = _released(undo, driver, driver.event())
-        for _ in pool.slots:
+        for _ in range(space.depth):
             self._done.append(_released(undo, driver, driver.event()))
-            self._streams.append(_released(undo, driver, driver.stream(urgent=True)))
+            self.streams.append(_released(undo, driver, driver.stream(urgent=True)))
         behind = self._backdrop.place(self._arena["background"])
         self._uploads = self._make_uploads()
-        self._fill_in(self._streams[0])
+        self._fill_in(self.streams[0])
         self._graphs: list[list[FrameGraph]] = []
-        for slot in pool.slots:
-            mirror = self._arena["mirrors"] + slot.index * space.mirror_bytes
-            self._graphs.append(self._prepare(slot, space.layout(slot, mirror), behind))
-        self._forget(self._streams[0])
-        self._settle(self._streams[0])
+        for index in range(space.depth):
+            self.slots.append(space.layout(index, self._arena["mirrors"] + index * space.mirror_bytes))
+            self._graphs.append(self._prepare(index, self.slots[index], behind))
+        self._forget(self.streams[0])
+        self._settle(self.streams[0])
         reasons = {graph.reason for graphs in self._graphs for graph in graphs if graph.reason}
         return [f"frames are launched without CUDA graphs: {reason}" for reason in sorted(reasons)]
 
     def start(self, slot: Slot, time: Timestamp, *, first: bool) -> None:
+        self.begin(slot.index, time, first=first)
+
+    def wait(self, slot: Slot) -> None:
+        self.end(slot.index)
+
+    def begin(self, index: int, time: Timestamp, *, first: bool) -> None:
+        """Queue a slot's frame, behind what is in the slot's stream."""
         self._driver.attach()
-        stream = self._streams[slot.index]
+        stream = self.streams[index]
         if first:
             self._forget(stream)
         self._apply_changes(stream)
         self._backdrop.follow(time, stream=stream, order=self._order)
-        graphs = self._graphs[slot.index]
+        graphs = self._graphs[index]
         graphs[self._turn % len(graphs)].launch()
         self._turn += 1
-        self._driver.record(self._done[slot.index], stream=stream)
+        self._driver.record(self._done[index], stream=stream)
 
-    def wait(self, slot: Slot) -> None:
+    def end(self, index: int) -> None:
+        """Sleep until a slot's frame is done."""
         self._driver.attach()
-        self._driver.synchronise(self._done[slot.index])
+        self._driver.synchronise(self._done[index])
 
     def finish(self, slot: Slot, time: Timestamp, *, first: bool) -> None:
         """Nothing is left to do: post and the copy out were part of the graph."""
@@ -167,22 +181,22 @@ class CudaPath:
     def close(self) -> None:
         self._driver.attach()
         self._drain()
-        self._done, self._streams = [], []
+        self._done, self.streams = [], []
         with STARTING:
             self._undo.close()
 
     def _drain(self) -> None:
         """Wait for all that is queued; where the device was lost, nothing is."""
-        for done, stream in zip(self._done, self._streams, strict=False):
+        for done, stream in zip(self._done, self.streams, strict=False):
             with suppress(DeviceError):
                 self._driver.record(done, stream=stream)
                 self._driver.synchronise(done)
 
-    def _parts(self, space: SlotSpace, depth: int) -> dict[str, int]:
+    def _parts(self, space: Space) -> dict[str, int]:
         """The arena: everything that the stream keeps on the device."""
         branches = [branch for branch in (self._style, self._matte) if branch is not None]
         parts = {
-            "mirrors": depth * space.mirror_bytes,
+            "mirrors": space.depth * space.mirror_bytes,
             "background": self._backdrop.nbytes,
             "network scratch": max(branch.network.scratch_bytes for branch in branches),
             "post": len(self._post.tables),
@@ -225,13 +239,13 @@ class CudaPath:
         self._backdrop.follow(None, stream=stream, order=self._order)
         self._settle(stream)
 
-    def _prepare(self, slot: Slot, at: SlotAddresses, behind: Behind) -> list[FrameGraph]:
+    def _prepare(self, index: int, at: SlotAddresses, behind: Behind) -> list[FrameGraph]:
         """Make the slot's graph; two of them where states change sides with every frame."""
         found = []
         for parity in range(2 if self._matte.contract.states else 1):
             work = self._work(at, behind, parity)
-            graph = _owned(self._undo, FrameGraph(self._driver, self._streams[slot.index], work.queue))
-            graph.warm(self._done[slot.index])
+            graph = _owned(self._undo, FrameGraph(self._driver, self.streams[index], work.queue))
+            graph.warm(self._done[index])
             graph.capture(work.not_captured(graph.stream))
             found.append(graph)
         return found

@@ -174,7 +174,7 @@ def test_a_styled_picture_is_the_cpus(
 
 def engine_on_driver_of(gpu: CudaEngine, bundle: Bundle) -> CudaEngine:
     """A second engine whose network queues its work through the first one's driver, as two libraries share a GPU."""
-    driver: Any = gpu._driver
+    driver: Any = gpu.driver
     contract = bundle.manifest.contract
     other = FakeDriver()
     return CudaEngine(

@@ -78,7 +78,7 @@ class Stream:
 
     def hang(self) -> None:
         """Let the frame that was started last never come back."""
-        self.driver.hang(self.path._streams[self.running[-1].index])
+        self.driver.hang(self.path.streams[self.running[-1].index])
 
     def run(self, codes: list[int]) -> list[float]:
         """Push frames through, several in flight; their answers in order."""
