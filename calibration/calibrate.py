@@ -33,13 +33,13 @@ def calibrate(
         BadInputError: the file at `path` is no calibration table, or the network produced NaN or infinity.
         StorageError: the table cannot be written.
     """
-    records = frames.records("calibration")
+    feeds = Feeds(frames, "calibration", contract)
+    records = feeds.records()
     if path is not None:
         known = reusable_table(path, table_key(model, contract, records, options))
         if known is not None:
             return known
     total = frames.count("calibration") * frames.run_length
-    feeds = Feeds(frames, "calibration", contract)
     table = make_table(
         model,
         contract,

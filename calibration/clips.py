@@ -16,9 +16,9 @@ from cutline.runtime.errors import BadInputError, CutlineError, NoInputError
 from cutline.runtime.frame import FrameFormat, Planes, allocate_planes
 from cutline.runtime.slots import SlotPool, SlotState
 from cutline.runtime.sources import End, Filled, Source, SourceOptions, is_live
-from cutline.runtime.sources.address import PICTURES, Redactor
+from cutline.runtime.sources.address import PICTURES, Address, Redactor
 
-__all__ = ["Clip", "Footage", "Moment", "Recording", "find_footage", "read_uri"]
+__all__ = ["Clip", "Footage", "Moment", "Recording", "find_footage", "public_name", "read_uri"]
 
 VIDEOS: Final = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".h264", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
@@ -143,6 +143,18 @@ def _in_folder(folder: Path) -> Iterator[Clip]:
             yield from _in_folder(entry)
         elif entry.suffix.lower() in VIDEOS:
             yield Clip(str(entry), str(entry))
+
+
+def public_name(name: str) -> str:
+    """What footage is called where strangers read it, since tables travel in bundles: no folder, no host.
+
+    A clip by its file's name, a folder as `pictures`, a URL by its scheme, a camera by its device's name.
+    """
+    address = Address.parse(name)
+    if address.scheme:
+        return address.scheme
+    path = Path(address.uri)
+    return "pictures" if path.is_dir() else path.name
 
 
 def read_uri(uri: str) -> Generator[Moment]:

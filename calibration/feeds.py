@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cutline.calibration.clips import Clip, Footage, Moment
 from cutline.calibration.frames import FrameSet, Part
 from cutline.calibration.runner import Feed
+from cutline.calibration.table import FrameRecord
 from cutline.runtime.contract import Image, ModelContract
 from cutline.runtime.errors import UsageError
 from cutline.runtime.frame import FrameFormat, Planes
@@ -59,6 +62,18 @@ class Feeds:
             if self._contract.plate is not None and clip not in plates:
                 plates = {clip: self._plate(clip, self._contract.plate)}
             yield self._sequence(run, plates.get(clip))
+
+    def records(self) -> tuple[FrameRecord, ...]:
+        """Provenance, one record for each sequence; its digest tells plates apart too."""
+        records, image = self._frames.records(self._part), self._contract.plate
+        if image is None:
+            return records
+        clips = self._frames.clips_of(self._part)
+        plates = {clip: hashlib.sha256(self._plate(clip, image).tobytes()).hexdigest() for clip in dict.fromkeys(clips)}
+        return tuple(
+            msgspec.structs.replace(record, digest=f"{record.digest}+{plates[clip]}")
+            for record, clip in zip(records, clips, strict=True)
+        )
 
     def _sequence(self, run: Iterator[Moment], plate: Array | None) -> Iterator[Feed]:
         convert: Callable[[Planes], Array] | None = None

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
 
-from cutline.calibration.clips import Clip, Footage, Moment, find_footage, first_error, open_footage
+from cutline.calibration.clips import Clip, Footage, Moment, find_footage, first_error, open_footage, public_name
 from cutline.calibration.collect import Progress
 from cutline.calibration.table import FrameRecord
 from cutline.calibration.variety import Look, Looker, spread
@@ -71,9 +71,13 @@ class FrameSet:
         """Provenance, one record for each frame that begins a sequence."""
         suffix = f"+{self.run_length - 1}" if self.run_length > 1 else ""
         return tuple(
-            FrameRecord(source=self.clips[p.clip].name, index=p.index, digest=p.digest + suffix)
+            FrameRecord(source=public_name(self.clips[p.clip].name), index=p.index, digest=p.digest + suffix)
             for p in self._parts[part]
         )
+
+    def clips_of(self, part: Part) -> tuple[Footage, ...]:
+        """The clip of each sequence."""
+        return tuple(self.clips[p.clip] for p in self._parts[part])
 
     def runs(self, part: Part) -> Iterator[tuple[Footage, Iterator[Moment]]]:
         """Decode the frames of one part: for each sequence its clip, and its frames, which are borrowed one at a time.

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper, version_converter
 
 from cutline.runtime.errors import BadInputError, InternalError
 
-__all__ = ["OPSET", "Graph", "model_digest", "normalise", "sort_nodes"]
+__all__ = ["OPSET", "Graph", "drop_notes", "model_digest", "normalise", "sort_nodes"]
 
 OPSET = 19  # the first whose QuantizeLinear takes float16 scales; TensorRT 10.3 and OpenVINO 2025.1 read it
 IR_VERSION = 9  # the IR version that belongs to opset 19
@@ -24,7 +25,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model into the form that every function of this package expects; its results do not change.
 
     Opset at least 19, every node named once, Constant nodes turned into initialisers, no initialiser listed among the
-    inputs, shapes inferred.
+    inputs, shapes inferred, no docs and no metadata.
 
     Raises:
         BadInputError: the model has control flow, its opset cannot be raised, or its shapes contradict each other.
@@ -43,6 +44,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     weights = {w.name for w in graph.initializer}
     _keep(graph.input, [i for i in graph.input if i.name not in weights])
     _name_nodes(graph.node)
+    drop_notes(model)
     del graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
@@ -51,6 +53,23 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
         raise BadInputError(
             f"the shapes of the model contradict each other: {reason}", remedy="Export the model again."
         ) from error
+
+
+def drop_notes(message: Message) -> None:
+    """Remove docs and metadata in place, at every depth.
+
+    Models travel in bundles, and exporters write the source lines and paths of their machine there.
+    """
+    for field in message.DESCRIPTOR.fields:
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:  # other fields are not touched: reading raw_data would copy the weights
+            value = getattr(message, field.name)
+            if not isinstance(value, Message):
+                for inner in value:
+                    drop_notes(inner)
+            elif message.HasField(field.name):
+                drop_notes(value)
 
 
 def model_digest(model: onnx.ModelProto) -> str:

@@ -31,16 +31,16 @@ __all__ = [
     "table_key",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_TABLE = 256 << 20  # bytes
 
 
 class FrameRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One calibration frame: where it came from and what it was."""
 
-    source: str  # name with credentials removed
+    source: str  # clips.public_name: tables travel in bundles, so no folder and no host
     index: int  # of the frame in that source, from 0
-    digest: str  # hex of the visible bytes of its planes
+    digest: str  # hex of the visible bytes of its planes, then what else the network saw: +frames that follow, +plate
 
 
 class CalibrationTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

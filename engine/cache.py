@@ -14,7 +14,7 @@ from cutline.runtime.errors import StorageError
 
 __all__ = ["Cache", "default_folder"]
 
-FORMAT = 2  # raise it when what a stage makes of the same inputs changes
+FORMAT = 3  # raise it when what a stage makes of the same inputs changes
 LIMIT = 4 << 30  # bytes kept; the least recently used go first
 
 

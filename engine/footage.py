@@ -13,7 +13,7 @@ import msgspec
 
 from cutline.calibration.calibrate import calibrate
 from cutline.calibration.feeds import Feeds
-from cutline.calibration.frames import FrameSet, choose_frames
+from cutline.calibration.frames import choose_frames
 from cutline.calibration.runner import Feed
 from cutline.calibration.table import CalibrationTable, decode_table, demand_same_model, load_table
 from cutline.engine.cache import Cache
@@ -46,7 +46,7 @@ class Footage:
         """What the manifest says of the calibration."""
         if self.table is None:
             return None
-        sources = sorted({Path(frame.source).name or frame.source for frame in self.table.frames})
+        sources = sorted({frame.source for frame in self.table.frames})
         return {
             "frames": len(self.table.frames),
             "sources": sources[:20],
@@ -149,7 +149,7 @@ def _look_through(
             subject.model,
             contract,
             frames,
-            path=cache.folder / f"{cache.key('table', subject.source, _encoded_records(frames))}.json",
+            path=cache.folder / f"{cache.key('table', subject.source, msgspec.json.encode(seen.records()))}.json",
             progress=counting(progress, "calibration"),
         )
         progress.step("calibration", 1.0)
@@ -163,10 +163,6 @@ def _look_through(
                 f"footage: {count} for the proof, at most {MAX_FRAMES} frames of which travel in the bundle",
             ),
         )
-
-
-def _encoded_records(frames: FrameSet) -> bytes:
-    return msgspec.json.encode(frames.records("calibration"))
 
 
 def _learnt(*parts: Feeds) -> list[str]:

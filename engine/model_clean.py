@@ -14,6 +14,7 @@ import onnx
 import onnxslim
 from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
+from cutline.calibration.graph import drop_notes
 from cutline.engine.model_check import all_graphs, all_tensors
 from cutline.engine.model_shapes import write_shape
 from cutline.runtime.errors import BadInputError
@@ -51,13 +52,7 @@ def finish(model: onnx.ModelProto) -> onnx.ModelProto:
     model = _infer(model)
     _refuse_what_stays(model)
     _check_sizes(model)
-    model.doc_string = ""
-    del model.metadata_props[:]
-    for graph in all_graphs(model.graph):
-        graph.doc_string = ""
-        for node in graph.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
+    drop_notes(model)
     return model
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cutline.calibration import clips as clips_module
 from cutline.calibration.calibrate import calibrate
-from cutline.calibration.clips import Clip, Recording, find_footage
+from cutline.calibration.clips import Clip, Recording, find_footage, public_name
 from cutline.calibration.feeds import Feeds
 from cutline.calibration.frames import FrameSet, choose_frames
 from cutline.calibration.variety import DUPLICATE, Looker, distances, looks_random, spread
@@ -157,6 +157,47 @@ def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
 def test_credentials_do_not_reach_the_records() -> None:
     (clip,) = find_footage(["https://user:secret@host/clip.mp4"])
     assert "secret" not in clip.name
+
+
+def test_records_name_no_folder_and_no_host(kiosk: str, tmp_path: Path) -> None:
+    with choose_frames([kiosk], count=16, held_out=4) as frames:
+        assert {record.source for record in frames.records("calibration")} == {"kiosk.y4m"}
+    names = {
+        str(tmp_path): "pictures",
+        f"{tmp_path}/*.png": "*.png",
+        f"file://{tmp_path}/a%20b.mp4": "a b.mp4",
+        "/dev/video0": "video0",
+        "rtsp://camera-3.shop.example/shelf?channel=1": "rtsp",
+        "synthetic://kiosk?seed=1": "synthetic",
+    }
+    assert {name: public_name(name) for name in names} == names
+
+
+def test_folders_of_one_name_with_other_pictures_have_other_tables(unet: onnx.ModelProto, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    keys = []
+    for number in (0, 100):
+        folder = tmp_path / str(number) / "site"
+        folder.mkdir(parents=True)
+        clip = _clip(folder / "shelf.y4m", [_picture(number + n) for n in range(20)])
+        with choose_frames([clip], count=16, held_out=2) as frames:
+            keys.append(calibrate(unet, _contract(), frames, path=path).key)
+            assert calibrate(unet, _contract(), frames, path=path).key == keys[-1]
+    assert keys[0] != keys[1]
+
+
+def test_another_plate_makes_another_table(tmp_path: Path) -> None:
+    clip = _clip(tmp_path / "scene.y4m", [_picture(n) for n in range(30)])
+    records = []
+    with choose_frames([clip], count=16, held_out=2) as frames:
+        for level in (255, 255, 40):
+            plate = np.full((HEIGHT, WIDTH), level, np.uint8)
+            (tmp_path / "scene-plate.pgm").write_bytes(f"P5\n{WIDTH} {HEIGHT}\n255\n".encode() + plate.tobytes())
+            records.append(Feeds(frames, "calibration", _contract(plate=True)).records())
+        plain = Feeds(frames, "calibration", _contract()).records()
+    assert records[0] == records[1]
+    assert {r.digest for r in records[0]}.isdisjoint(r.digest for r in records[2])
+    assert plain == frames.records("calibration")
 
 
 def test_a_clip_that_cannot_be_read_among_good_ones_is_left_out_and_said(kiosk: str, tmp_path: Path) -> None:

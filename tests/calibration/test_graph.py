@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from cutline.calibration.graph import Graph, model_digest, normalise, sort_nodes
+from cutline.calibration.graph import Graph, drop_notes, model_digest, normalise, sort_nodes
 from cutline.runtime.errors import BadInputError, InternalError
 
 
@@ -89,3 +89,18 @@ def test_sorting_puts_nodes_after_what_they_read() -> None:
     assert [n.output[0] for n in sort_nodes(nodes, ["x"])] == ["a", "b", "c"]
     with pytest.raises(InternalError):
         sort_nodes(nodes, [])
+
+
+def test_docs_and_metadata_are_dropped_at_every_depth() -> None:
+    branch = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "inner", [], [])
+    node = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    node.attribute[0].g.node[0].metadata_props.add(key="stack_trace", value="secret")
+    node.attribute[1].doc_string = "secret"
+    value = helper.make_tensor_value_info("x", 1, [1], doc_string="secret")
+    weight = helper.make_tensor("w", 1, [1], [1.0])
+    weight.doc_string = "secret"
+    model = helper.make_model(helper.make_graph([node], "g", [value], [value], [weight], doc_string="secret"))
+    model.metadata_props.add(key="path", value="secret")
+    drop_notes(model)
+    assert b"secret" not in model.SerializeToString()
+    assert [n.op_type for n in model.graph.node[0].attribute[0].g.node] == ["Neg"]

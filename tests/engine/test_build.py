@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from cutline.runtime.manifest import Manifest, Target
 # an engine for a GPU comes with the kernels for it
 HAVE_RTX = importlib.util.find_spec("tensorrt_rtx") is not None and bool(find_compilers())
 needs_rtx = pytest.mark.skipif(not HAVE_RTX, reason="needs tensorrt-rtx and nvidia-cuda-nvrtc")
+FOLDER = "alices-shelf"  # holds the footage; nobody who gets the bundle may learn of it
 BUDGET = 0.03  # the small network's sigmoid is steep
 
 
@@ -68,7 +70,7 @@ def _home(home: Path, monkeypatch: pytest.MonkeyPatch, _own_cache: None) -> None
 @pytest.fixture(scope="module")
 def footage(home: Path) -> Path:
     """Forty pictures that differ."""
-    folder = home / "footage"
+    folder = home / FOLDER
     folder.mkdir()
     for number in range(40):
         _, picture = patterns._scene(96, 64, number, 0.5)
@@ -78,7 +80,10 @@ def footage(home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(home: Path) -> Path:
-    return small_models.save(small_models.luma_matte(), home, "luma.onnx")
+    exported = small_models.luma_matte()
+    exported.graph.node[0].metadata_props.add(key="stack_trace", value=f"File /home/{FOLDER}/train.py, line 7")
+    exported.graph.initializer[0].doc_string = f"/home/{FOLDER}/checkpoint.pt"
+    return small_models.save(exported, home, "luma.onnx")
 
 
 class Listener:
@@ -122,6 +127,15 @@ def test_the_bundle_carries_source_table_proof_and_report(whole: Path) -> None:
         for target in bundle.manifest.targets:
             assert target.proven == (target.kind == "openvino")
             assert target.facts["alpha_mad"] <= BUDGET
+
+
+def test_no_folder_of_the_machine_that_built_it_travels(whole: Path, home: Path) -> None:
+    packed = whole.read_bytes()  # members are stored as they are
+    for place in (FOLDER, str(home), tempfile.gettempdir(), str(Path(__file__).parents[2])):
+        assert place.encode() not in packed, place
+    with open_bundle(whole) as bundle:
+        assert bundle.manifest.calibration is not None
+        assert bundle.manifest.calibration["sources"] == ["pictures"]
 
 
 @needs_rtx
@@ -272,6 +286,9 @@ def test_a_recurrent_network_is_calibrated_over_sequences_too(home: Path, clip: 
         source, home / "wide.cutline", target, calib=(str(clip),), precision="int8", shapes=shapes, budget=0.2
     )
     assert {t.precision for t in manifest.targets} == {"int8"}
+    assert manifest.calibration is not None
+    assert manifest.calibration["sources"] == ["moving.mp4"]
+    assert str(home).encode() not in (home / "wide.cutline").read_bytes()
     assert any("sequences for calibration" in line for line in lines)
     assert manifest.accuracy is not None
     assert manifest.accuracy["frames"] > 6
