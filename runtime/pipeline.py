@@ -111,7 +111,7 @@ class Pipeline:
         return self._source.info.format
 
     def counts(self) -> Counts:
-        """Frames in, out, dropped and in flight, at one moment."""
+        """Frames in, out, dropped and in flight, at one moment; after close() none is in flight."""
         return self._pool.counts()
 
     def is_resting(self) -> bool:
@@ -217,6 +217,7 @@ class Pipeline:
         depth = query + query if query else FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
         self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
         undo.callback(self._pool.close)
+        undo.callback(self._drop_rest)
         undo.callback(self._path.close)  # before the slots go
         for notice in self._path.bind(self._pool):
             self._notify(notice)
@@ -224,7 +225,7 @@ class Pipeline:
         if engine.contract.plate is not None:
             plate = learnt if self.options.plate is None else read_plate(self.options.plate, self.options, image, frame)
             assert plate is not None  # see check_plate
-            self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._path)
+            self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._path, self._notify)
         self._source.start(self._pool)
 
     def _feed(self) -> None:
@@ -320,6 +321,12 @@ class Pipeline:
         self._pool.move(slot, SlotState.FREE, dropped=dropped)
         if not self._stopping.is_set():
             self._source.offer(slot)
+
+    def _drop_rest(self) -> None:
+        """Count what a failure or an early end left in flight as dropped: nobody will take it any more."""
+        for slot in self._pool.slots:
+            if slot.state in (SlotState.READY, SlotState.RUNNING, SlotState.DONE):
+                self._pool.move(slot, SlotState.FREE, dropped=True)
 
     def _frame(self, slot: Slot) -> Frame:
         passage = self._passages[slot.index]

@@ -35,7 +35,7 @@ class RunReport(msgspec.Struct, kw_only=True):
     frames_in: int
     frames_out: int
     dropped: int
-    in_flight: int
+    in_flight: int  # 0: what a failure left is dropped, so that frames_in == frames_out + dropped
     seconds: float  # from the first frame's arrival to the last frame's delivery
     fps: float
     waited_s: float  # until the source was there; 0 where it was there at once
@@ -135,7 +135,6 @@ class Runner:
             if isinstance(error, DeviceLostError):
                 self._on_lost(error)
             self.failure = error
-        counts = self.pipeline.counts()
         self._memory.look()
         try:
             self._sink.close(complete=complete)
@@ -145,7 +144,7 @@ class Runner:
         for notice in told if isinstance(told, list) else ():
             self._notice(str(notice))
         self.close()
-        return self._report(counts, last - first, self.failure)
+        return self._report(self.pipeline.counts(), last - first, self.failure)
 
     def stop(self) -> None:
         """Take no more frames; those in flight are delivered and the output is finished. Safe in a signal handler."""

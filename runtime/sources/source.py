@@ -189,13 +189,13 @@ class Source:
             return self._reopened(message.info)
         if isinstance(message, Failed):
             return self._broke(message.rebuild(), message.skipped)
-        if self.info.live and not self._limit_reached():
+        if self.info.live and not self._limit_reached(message.skipped):
             return self._broke(NoInputError("the source ended", remedy="Check it.", input=self.name), message.skipped)
         return self._end(None, message.skipped)
 
     def _broke(self, error: CutlineError, skipped: int = 0) -> Notice | End | None:
         """A live source is opened again after a while; for all others this is the end."""
-        if not self.info.live or self._limit_reached():
+        if not self.info.live or self._limit_reached(skipped):
             return self._end(None if self.info.live else error, skipped)
         self._next += skipped
         self._owed += skipped
@@ -309,9 +309,9 @@ class Source:
             return NoInputError("the source gives no frame", remedy="Check that it is on and sends.", **facts)
         return BadInputError("the decoder hangs on this input", remedy="Convert the input first.", **facts)
 
-    def _limit_reached(self) -> bool:
+    def _limit_reached(self, skipped: int) -> bool:
         limit = self._options.frame_limit
-        return limit is not None and self._next >= limit
+        return limit is not None and self._next + skipped >= limit
 
 
 def _target(wanted: FrameFormat, *, crop: bool) -> Target:
