@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, final
 
 import numpy as np
@@ -14,6 +15,7 @@ from cutline.runtime.frame import Colour, FrameFormat, Timestamp
 from cutline.runtime.kernels import Pre
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.path import FramePath
+from cutline.runtime.plate_fit import empty_part, relit, shift_of
 from cutline.runtime.sessions import Engine
 from cutline.runtime.sources import load_picture
 
@@ -23,6 +25,7 @@ U8 = NDArray[np.uint8]
 
 ADAPT_EVERY_S: Final = 1.0  # light that matters here changes over minutes
 ADAPT_SHARE: Final = 0.1  # of the difference, each time: half of a change is followed in 7 s
+MOVED_AFTER: Final = 3  # looks in a row: somebody who leans on the table for a moment is no news
 EMPTY_BELOW: Final = 0.02  # alpha under which a pixel is taken for background
 
 
@@ -76,19 +79,39 @@ def tensor_from_codes(codes: NDArray[Any], image: Image, colour: Colour) -> NDAr
 
 @final
 class PlateKeeper:
-    """Owns the plate of one stream; moves it towards what is seen where nothing stands."""
+    """Owns the plate of one stream; moves it towards what is seen where nothing stands, and tells when it fits no more.
 
-    def __init__(self, codes: U8, image: Image, colour: Colour, path: FramePath) -> None:
+    A light that was switched is followed at once, slow changes slowly. A camera that was moved is told once, and again
+    when it moves on after it had been back.
+    """
+
+    def __init__(self, codes: U8, image: Image, colour: Colour, path: FramePath, notify: Callable[[str], None]) -> None:
         self._codes = codes.astype(np.float32)
-        self._image, self._colour, self._path = image, colour, path
+        self._image, self._colour, self._path, self._notify = image, colour, path, notify
         self._adapted_s: float | None = None
+        self._elsewhere = 0  # looks in a row at which the scene lay elsewhere
         path.set_plate(tensor_from_codes(self._codes, image, colour))
 
     def adapt(self, guide: U8, matte: NDArray[np.float32], time: Timestamp) -> None:
-        """Once a second, follow the light in the pixels that the matte calls empty."""
+        """Once a second, follow the light where the matte calls the scene empty, and look whether it still is there."""
         if self._adapted_s is not None and abs(time.seconds - self._adapted_s) < ADAPT_EVERY_S:
             return
         self._adapted_s = time.seconds
+        empty = empty_part(matte)
+        lit = relit(self._codes, guide, empty, black=0.0 if self._colour.full_range else 16.0)
+        if lit is not None:
+            self._codes = lit
+        self._look_for_movement(guide, empty)
         share = np.where(matte < EMPTY_BELOW, np.float32(ADAPT_SHARE), np.float32(0))
         self._codes += share * (guide - self._codes)
         self._path.set_plate(tensor_from_codes(self._codes, self._image, self._colour))
+
+    def _look_for_movement(self, guide: U8, empty: NDArray[np.bool_]) -> None:
+        shift = shift_of(self._codes, guide, empty)
+        self._elsewhere = 0 if shift is None else self._elsewhere + 1
+        if shift is not None and self._elsewhere == MOVED_AFTER:
+            right, down = shift
+            self._notify(
+                f"the camera seems to have moved: the scene lies {right:+d} pixels right and {down:+d} down of the "
+                f"plate (of {self._image.width}x{self._image.height}). Give a new --plate, or start again to learn it"
+            )
