@@ -121,6 +121,7 @@ class Timestamp(msgspec.Struct, frozen=True):
     pts: int  # presentation time in units of time_base
     time_base: Fraction  # seconds
     available_ns: int  # time.monotonic_ns() at which the decoded frame was available to the pipeline
+    origin: int = 0  # pts of the source's own time zero: a file that is looped begins again, later each time
 
     @property
     def seconds(self) -> float:

@@ -32,9 +32,11 @@ class AudioCopy:
     """
 
     def __init__(self, uri: str) -> None:
+        self._uri = uri
         self.notices: list[str] = []
         self.must_wait = False  # the container's header needs something that only packets tell
         self._unusable = 0
+        self._origin = Fraction(0)  # where time zero of the source lies in the output, in seconds
         self._video_s: Fraction | None = None  # how far the source's video was seen, in seconds
         self._source: InputContainer | None = None
         self._demuxed: Iterator[Any] = iter(())
@@ -71,7 +73,7 @@ class AudioCopy:
         start = max([Fraction(0), *(s.start_time * s.time_base for s in video if s.start_time and s.time_base)])
         while any(track.first is None for track in self._tracks.values()) and self._read_one(start + READ_AHEAD_S):
             first, newest = self._queue[0], self._queue[-1]
-            if newest.dts * newest.time_base - first.dts * first.time_base > READ_AHEAD_S:
+            if _time(newest) - _time(first) > READ_AHEAD_S:
                 break
 
     @property
@@ -85,7 +87,7 @@ class AudioCopy:
         A stream that has not begun within READ_AHEAD_S counts as beginning then.
         """
         firsts = [track.first for track in self._tracks.values()]
-        found = [packet.dts * packet.time_base for packet in firsts if packet is not None]
+        found = [_time(packet) for packet in firsts if packet is not None]
         return found + [max([READ_AHEAD_S, *found])] * (len(firsts) - len(found))
 
     def skip_before_zero(self) -> None:
@@ -98,10 +100,39 @@ class AudioCopy:
         """Return the packets that come before this time, ready to be written."""
         due = []
         while self._queue or self._read_one(seconds + READ_AHEAD_S):
-            if self._queue[0].dts * self._queue[0].time_base >= seconds:
+            if _time(self._queue[0]) >= seconds:
                 break
             due.append(self._ready(self._queue.popleft()))
         return due
+
+    def begin_again(self, start: Fraction, origin: Fraction) -> None:
+        """Follow a source that is looped: its picture began anew.
+
+        What is left of the round before sounds up to then; what would sound at once with it is left out.
+
+        Args:
+            start: time of the new round's first frame, in seconds of the output.
+            origin: where time zero of the source lies from now on, the same.
+        """
+        if not self._tracks or self._source is None:
+            return
+        while not (self._queue and _time(self._queue[-1]) >= start) and self._read_one(start + READ_AHEAD_S):
+            pass
+        while self._queue and _time(self._queue[-1]) >= start:
+            packet = self._queue.pop()
+            self._tracks[packet.stream_index].take_back(packet)
+        self._origin = origin
+        self._demuxed = iter(())
+        self._source.close()
+        try:
+            source = self._source = av.open(self._uri, timeout=TIMEOUT_S)
+            for index, track in self._tracks.items():
+                track.begin_again(source.streams[index])
+            self._demuxed = source.demux(*source.streams.audio, *source.streams.video[:1])
+        except (OSError, IndexError, av.FFmpegError) as error:
+            self.notices.append(f"the audio ends before a repetition: {reason(error)}")
+            self._source.close()
+            self._source = None
 
     def rest(self, seconds: Fraction) -> list[Any]:
         """Return what is left when the last frame ends at this time.
@@ -148,9 +179,12 @@ class AudioCopy:
                 track = self._tracks.get(packet.stream_index)
                 if track is None:
                     if packet.pts is not None:
-                        self._video_s = packet.pts * packet.time_base
+                        self._video_s = packet.pts * packet.time_base + self._origin
                         if horizon is not None and self._video_s > horizon:
                             return None
+                    continue
+                _delay(packet, self._origin)
+                if track.still_sounds(packet):
                     continue
                 bare = track.take(packet)
                 if bare is None:
@@ -173,6 +207,8 @@ class _Track:
         self.first: Any = None
         self.target: Any = None
         self._last: int | None = None  # decoding time of the newest packet
+        self._end: int | None = None  # when it has sounded
+        self._seam = False  # the next packet is the first of a round
         self._config: bytes | None = None
         self._unwrap: BitStreamFilterContext | None = None
 
@@ -180,7 +216,7 @@ class _Track:
         """Return the packet as files hold it, or None when its time does not move forward or it is damaged."""
         if packet.dts is None or (self._last is not None and packet.dts <= self._last):
             return None
-        self._last = packet.dts
+        self._last, self._end = packet.dts, packet.dts + (packet.duration or 0)
         if self.first is None and self.name.startswith("aac") and not self.stream.codec_context.extradata:
             self._config = _aac_config(bytes(packet))
             if self._config is not None:
@@ -195,6 +231,21 @@ class _Track:
         if self.first is None:
             self.first = packet
         return packet
+
+    def take_back(self, packet: Any) -> None:
+        """Forget the newest packet: it is not used."""
+        self._last, self._end = packet.dts - 1, packet.dts
+
+    def begin_again(self, stream: Any) -> None:
+        """Expect the first packet of a new round, from the stream of a new opening."""
+        self.stream, self._seam = stream, True
+
+    def still_sounds(self, packet: Any) -> bool:
+        """Whether the end of the round before sounds for more than half of this packet, which is of the new one."""
+        if not self._seam or self._last is None or self._end is None or packet.dts is None:
+            return False
+        self._seam = packet.dts <= self._last or packet.dts + (packet.duration or 0) // 2 < self._end
+        return self._seam
 
     def add_to(self, output: OutputContainer) -> Any:
         """Add the same stream to the output, with what the source left unsaid."""
@@ -229,6 +280,19 @@ class _Track:
         except (ValueError, OSError, av.FFmpegError) as error:
             return reason(error)
         return None
+
+
+def _time(packet: Any) -> Fraction:
+    """When it is due, in seconds."""
+    return Fraction(packet.dts * packet.time_base)
+
+
+def _delay(packet: Any, seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base) if seconds else 0
+    if ticks and packet.dts is not None:
+        packet.dts += ticks
+    if ticks and packet.pts is not None:
+        packet.pts += ticks
 
 
 def _aac_config(packet: bytes) -> bytes | None:

@@ -49,6 +49,7 @@ class VideoFileSink:
         self._started = self._closed = self._failed = False
         self._notices: list[str] = []
         self._audio: AudioCopy | None = None
+        self._origin = 0  # of the newest frame
         with ExitStack() as undo:
             self._file = PartFile(path, durable=info.live)
             undo.callback(self._file.discard)
@@ -118,6 +119,9 @@ class VideoFileSink:
             StorageError: the disk is full; what was stored before plays.
         """
         tick = self._ticks.take(frame.time)
+        if self._audio and frame.time.origin != self._origin:
+            self._audio.begin_again(tick * self._ticks.tick, frame.time.origin * frame.time.time_base)
+        self._origin = frame.time.origin
         picture = self._encodable(frame)
         picture.pts, picture.time_base = tick, self._ticks.tick
         due = self._frames == 0 or tick >= self._next_key

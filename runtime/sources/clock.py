@@ -37,6 +37,7 @@ class Clock:
         self._last: int | None = None
         self._shift = 0
         self._begin_at: int | None = None
+        self.origin = 0  # where time zero of this round, or connection, lies in the output's unit
 
     def begin_at(self, pts: int) -> None:
         """Make the next frame's time `pts`, in the output's unit: a new connection, whose clock began anew."""
@@ -56,7 +57,7 @@ class Clock:
         else:
             value = round(pts * self._ratio)
         if self._begin_at is not None:
-            self._shift = self._begin_at - value
+            self._shift = self.origin = self._begin_at - value
             self._begin_at = None
         value += self._shift
         if self._last is not None and value <= self._last:

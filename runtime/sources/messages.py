@@ -107,6 +107,7 @@ class Fill(msgspec.Struct, frozen=True, tag=True):
     slot: int
     index: int
     pts: int
+    origin: int  # see Timestamp
     available_ns: int
     skipped: int
     decode: DecodeStamps

@@ -180,7 +180,7 @@ class Source:
             index = self._base + message.index
             self._next = index + 1
             self._last = (message.pts, message.available_ns)
-            time_ = Timestamp(message.pts, self._time_base, message.available_ns)
+            time_ = Timestamp(message.pts, self._time_base, message.available_ns, message.origin)
             skipped, self._owed = message.skipped + self._owed, 0
             return Filled(message.slot, index, time_, skipped, message.decode)
         if isinstance(message, Say):

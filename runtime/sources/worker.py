@@ -158,7 +158,7 @@ class Worker:
                     self._lose()
                     continue
                 self._sleep_until(available_ns)
-            self._hand_out(frame, available_ns, wait=not latest, paced=paced)
+            self._hand_out(frame, clock.origin, available_ns, wait=not latest, paced=paced)
         self._check_the_end(reader, opened=opened)
 
     def _timed(self, frames: Iterator[av.VideoFrame | None]) -> Iterator[av.VideoFrame | None]:
@@ -209,7 +209,7 @@ class Worker:
                 return
             clock.go_on()
 
-    def _hand_out(self, frame: av.VideoFrame, available_ns: int, *, wait: bool, paced: bool) -> None:
+    def _hand_out(self, frame: av.VideoFrame, origin: int, available_ns: int, *, wait: bool, paced: bool) -> None:
         """Put the frame into a slot, or lose it.
 
         A file that waits was not late: its frame is available once there is a slot. A paced one was: the time that it
@@ -227,7 +227,7 @@ class Worker:
         assert frame.pts is not None
         before_ns, self._core_ns = self._core_ns, time.process_time_ns()
         stamps = DecodeStamps(self._began_ns, self._ended_ns, time.monotonic_ns(), self._core_ns - before_ns)
-        if not self._channel.send(Fill(slot, self._index, frame.pts, available_ns, self._skipped, stamps)):
+        if not self._channel.send(Fill(slot, self._index, frame.pts, origin, available_ns, self._skipped, stamps)):
             raise _Closing
         self._index += 1
         self._skipped = 0

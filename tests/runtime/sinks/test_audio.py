@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import pytest
 
 from cutline.runtime.sinks import open_sink
@@ -200,3 +201,59 @@ def test_a_silent_source_is_nothing_to_tell(clip: Any, store: Any, tmp_path: Pat
     report = store(made, tmp_path / "out.mp4")
     assert report["notices"] == []
     assert report["audio"] == []
+
+
+def looped(clip: Any, source: Path, frames: int, *, round_of: int) -> list[Any]:
+    """Frames of a source that begins again after so many."""
+    made = with_sound(clip, source, count=frames)
+    later = []
+    for index in range(frames):
+        frame = made.frame(index)
+        origin = made.pts[index - index % round_of]
+        later.append(msgspec.structs.replace(frame, time=msgspec.structs.replace(frame.time, origin=origin)))
+    return later
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("in.mp4", "aac"), ("in.mkv", "libopus"), ("in.ts", "aac"), ("in.avi", "mp2")]
+)
+@pytest.mark.parametrize("sound_s", [None, 0.4, 3.0], ids=["as long", "shorter", "longer"])
+def test_sound_is_repeated_in_step_with_a_looped_picture(
+    clip: Any, sounding: Any, listen: Any, tmp_path: Path, name: str, codec: str, sound_s: float | None
+) -> None:
+    source = sounding(name, codec, seconds=1, sound_s=sound_s)
+    sent = dict(reversed([(data[7:] if name == "in.ts" else data, time) for time, data in listen(source)]))
+    sink = open_sink(str(tmp_path / "out.mkv"), with_sound(clip, source, count=75).info)
+    for frame in looped(clip, source, 75, round_of=30):  # two rounds and a half, of a second each
+        sink.write(frame)
+    sink.close(complete=False)
+    arrived = listen(tmp_path / "out.mkv")
+    late = [time - sent[data] for time, data in arrived if data in sent]
+    rounds = [round(seconds) for seconds in late]
+    assert len(late) == len(arrived)  # nothing but what the source has
+    assert rounds == sorted(rounds)
+    assert set(rounds) == {0, 1, 2}
+    # Matroska counts milliseconds, in both files; AVI whole packets, and a round begins at the nearest
+    assert late == pytest.approx(rounds, abs=0.0125 if name == "in.avi" else 0.0021)
+    longest = max(after - before for before, after in zip(times(arrived), times(arrived)[1:], strict=False))
+    assert longest < (0.7 if sound_s == 0.4 else 0.05)  # no gap of more than a packet or two
+    assert times(arrived)[-1] == pytest.approx(2.4 if sound_s == 0.4 else 2.5, abs=0.06)
+    assert sink.report()["notices"] == []
+
+
+def test_a_source_that_has_gone_before_its_repetition_is_told_once(
+    clip: Any, sounding: Any, read: Any, listen: Any, tmp_path: Path
+) -> None:
+    source = sounding("in.mp4", "aac")
+    sink = open_sink(str(tmp_path / "out.mp4"), with_sound(clip, source, count=75).info)
+    for index, frame in enumerate(looped(clip, source, 75, round_of=30)):
+        if index == 10:
+            source.unlink()
+        sink.write(frame)
+    sink.close(complete=True)
+    assert len(read(tmp_path / "out.mp4")) == 75
+    assert times(listen(tmp_path / "out.mp4"))[-1] == pytest.approx(1, abs=0.04)
+    notices = sink.report()["notices"]
+    assert isinstance(notices, list)
+    assert len(notices) == 1
+    assert "the audio ends before a repetition" in notices[0]

@@ -47,8 +47,12 @@ def test_a_loop_goes_on_one_frame_later() -> None:
     clock, said = make()
     first = [clock.stamp(pts) for pts in (100, 140)]
     clock.go_on()
+    assert clock.origin == 0
     assert first + [clock.stamp(pts) for pts in (100, 140)] == [100, 140, 180, 220]
+    assert clock.origin == 80
     assert said == []
+    assert clock.stamp(20) == 221  # a slip is no new round
+    assert clock.origin == 80
 
 
 def test_a_new_connection_continues_in_the_old_unit() -> None:

@@ -145,6 +145,9 @@ def test_a_loop_goes_on_with_rising_times(clips: Clips) -> None:
     assert [filled.index for filled in taken.filled] == list(range(30))
     steps = np.diff([filled.time.pts for filled in taken.filled])
     assert set(steps) == {round(1 / (25 * source.info.time_base))}
+    rounds = [filled.time.pts for filled in taken.filled[:: len(STEPS)]]
+    origins = [filled.time.origin for filled in taken.filled]
+    assert origins == [begin - rounds[0] for begin in rounds for _ in STEPS][:30]
 
 
 def test_a_limit_ends_the_stream_without_an_error(clips: Clips) -> None:

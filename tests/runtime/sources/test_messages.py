@@ -45,7 +45,7 @@ def test_messages_arrive_whole_and_in_order_however_many_at_once(ends: Ends) -> 
     parent, child = ends
     sent = [
         Say("ä" * 3000, "corrupt"),
-        *(Fill(1, n, n * 40, n, 0, DecodeStamps(n, n, n, 0)) for n in range(200)),
+        *(Fill(1, n, n * 40, 0, n, 0, DecodeStamps(n, n, n, 0)) for n in range(200)),
         Over(3),
     ]
     for message in sent:
