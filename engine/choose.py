@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cutline.engine.candidates import ORDER, Candidate, wanted_precisions
 from cutline.engine.evidence import Evidence
-from cutline.engine.latency import Timing, pick_fastest
+from cutline.engine.latency import Timing, busy_note, pick_fastest
 from cutline.engine.progress import Progress
 from cutline.engine.proof import Proof
 from cutline.engine.targets import BuildTarget, Ground, Precision, Wanted
@@ -161,6 +161,8 @@ class Chooser:
     def _time(self, choice: Choice, graphs: Sequence[Candidate]) -> None:
         if not choice.timings:
             choice.timings = self._evidence.time(graphs, self._progress)
+            if (note := busy_note(choice.timings)) is not None:
+                choice.note(note)
 
 
 def _place(target: BuildTarget) -> str:

@@ -44,7 +44,7 @@ class HeldOut:
 
 
 class Evidence:
-    """Borrows the frames and the original; keeps each proof and timing so that nothing is measured twice."""
+    """Borrows the frames and the original; keeps each proof, and each timing of a free machine, for the next build."""
 
     def __init__(
         self, original: onnx.ModelProto, contract: ModelContract, held_out: HeldOut, gate: Gate, cache: Cache
@@ -109,16 +109,17 @@ class Evidence:
         return prove(candidate.model, run, again, self.wanted, self.gate, source=self.held_out.source)
 
     def time(self, candidates: Sequence[Candidate], progress: Progress) -> dict[Precision, Timing]:
-        """Time candidates on this CPU, turn and turn about."""
+        """Time candidates on this CPU, turn and turn about. What was timed while others used the CPU is not kept."""
         digests = {c.precision: self._cache.key("graph", c.data) for c in candidates}
-        key = self._cache.key("timing", digests, cpu_name(), cpu_version())
+        key = self._cache.key("calm timing", digests, cpu_name(), cpu_version())
         if (kept := self._cache.get(key)) is not None:
             return msgspec.json.decode(kept, type=dict[Precision, Timing])
         compiled: dict[str, Any] = {c.precision: compile_for_cpu(c.data, c.precision) for c in candidates}
         feeds = {**_empty_states(self.contract, compiled), **self.held_out.frames[0]}
         measured = measure(compiled, feeds, tell=lambda done: progress.step("timing", done))
         found = {c.precision: measured[c.precision] for c in candidates}
-        self._cache.put(key, msgspec.json.encode(found))
+        if all(timing.calm for timing in found.values()):
+            self._cache.put(key, msgspec.json.encode(found))
         return found
 
 

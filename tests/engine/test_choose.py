@@ -20,8 +20,8 @@ from cutline.runtime.errors import DeviceError, UsageError
 class StubEvidence:
     """Graphs named in `bad` miss the gate; times are given."""
 
-    def __init__(self, times: Mapping[str, float], bad: set[tuple[Ground, str]]) -> None:
-        self.times, self.bad = times, bad
+    def __init__(self, times: Mapping[str, float], bad: set[tuple[Ground, str]], others: float) -> None:
+        self.times, self.bad, self.others = times, bad, others
         self.proven: list[tuple[Ground, str]] = []
 
     def prove(self, candidate: Candidate, ground: Ground) -> Proof:
@@ -44,7 +44,9 @@ class StubEvidence:
 
     def time(self, candidates: list[Candidate], _progress: Any) -> dict[Precision, Timing]:
         return {
-            c.precision: Timing(median_ms=self.times[c.precision], low_ms=0, high_ms=0, in_flight=1, frames=1)
+            c.precision: Timing(
+                median_ms=self.times[c.precision], low_ms=0, high_ms=0, in_flight=1, frames=1, others=self.others
+            )
             for c in candidates
         }
 
@@ -58,8 +60,9 @@ def chosen(
     native: tuple[Precision, ...] = ("fp32", "bf16"),
     calibrated: bool = True,
     no_int8: bool = False,
+    others: float = 0.0,
 ) -> tuple[dict[str, list[str]], Choice, StubEvidence]:
-    evidence = StubEvidence(times, set(bad))
+    evidence = StubEvidence(times, set(bad), others)
 
     def make(name: Precision, _ground: Ground) -> Candidate | None:
         if name == "int8" and no_int8:
@@ -81,6 +84,14 @@ def test_auto_says_by_how_much_int8_lost() -> None:
     shipped, choice, _ = chosen("openvino", times={"fp32": 20, "bf16": 5, "int8": 6})
     assert shipped == {"openvino": ["bf16", "fp32"]}
     assert "openvino: int8 lost by 20 % against bf16" in choice.notes
+
+
+@pytest.mark.parametrize(("others", "said"), [(0.4, "took 40% of the CPUs"), (float("nan"), "an unknown share")])
+def test_a_choice_by_the_times_of_a_busy_machine_says_so(others: float, said: str) -> None:
+    _, choice, _ = chosen("openvino", others=others)
+    assert sum(said in note for note in choice.notes) == 1
+    _, choice, _ = chosen("openvino", others=0.05)
+    assert not any("CPUs" in note for note in choice.notes)
 
 
 def test_auto_leaves_out_what_misses_the_gate_however_fast_and_says_so() -> None:
