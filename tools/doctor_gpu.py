@@ -13,6 +13,13 @@ __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
 
 MAJOR, MINOR, INTEGRATED = 75, 76, 18  # CUdevice_attribute, cuda.h
 GIB: Final = 1 << 30
+ORIN: Final = "sm87"
+VIDEO_LIBRARIES: Final = ("libnvcuvid.so.1", "libnvidia-encode.so.1")  # of the driver: decoders, encoders
+PIPE: Final = "ffmpeg -hwaccel cuda -i INPUT -f yuv4mpegpipe -pix_fmt yuv420p - | cutline run - OUTPUT"
+ORIN_PIPE: Final = (
+    "gst-launch-1.0 -q filesrc location=INPUT ! qtdemux ! h264parse ! nvv4l2decoder ! nvvidconv ! "
+    "video/x-raw,format=I420 ! y4menc ! fdsink | cutline run - OUTPUT"
+)
 
 
 class _Card(NamedTuple):
@@ -79,9 +86,30 @@ def gpu_engine() -> Finding:
 
 
 def gpu_video() -> Finding:
-    """Decoders and encoders of the GPU: this version does not use them, and says so."""
-    seen = "this version has no path for the GPU's own decoders and encoders: the CPU does both, and frames are copied"
-    return Finding("video on the GPU", "optional", seen)
+    """Decoders and encoders of the GPU: `cutline run` does not use them yet; programs of one's own can."""
+    cpu = "`cutline run` decodes and encodes on the CPU"
+    try:
+        _, cards = _cards()
+    except (OSError, RuntimeError):
+        return Finding("video on the GPU", "optional", f"{cpu}; there is no GPU for it")
+    if cards[0].sm == ORIN:
+        return Finding("video on the GPU", "optional", f"{cpu}; an Orin's decoder can feed it by a pipe", ORIN_PIPE)
+    if lacking := next((name for name in VIDEO_LIBRARIES if not _loads(name)), None):
+        remedy = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
+        return Finding("video on the GPU", "optional", f"{cpu}; the driver came without {lacking}", remedy)
+    found = _version("PyNvVideoCodec")
+    if found is None:
+        seen = f"{cpu}; programs that want the GPU's need PyNvVideoCodec"
+        return Finding("video on the GPU", "optional", seen, "pip install 'cutline[video]'")
+    return Finding("video on the GPU", "ok", f"{cpu}; PyNvVideoCodec {found} is there for programs", PIPE)
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _version(package: str) -> str | None:

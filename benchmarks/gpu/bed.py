@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from cutline.benchmarks.gpu.record import NotRun
 from cutline.benchmarks.probe import PROBE, SPIN, probe_params
+from cutline.engine.cache import Cache
+from cutline.engine.cubins import build_cubins, demand_compilers
+from cutline.engine.progress import Silent
+from cutline.runtime.bundle import Bundle
 from cutline.runtime.contract import ModelContract
-from cutline.runtime.cuda.driver import Driver, Stream
+from cutline.runtime.cuda.cubin import kernel_image
+from cutline.runtime.cuda.driver import Device, Driver, Stream
 from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.network import Network
-from cutline.runtime.errors import DeviceError, DeviceLostError
+from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool
 
-__all__ = ["Bed", "Frames", "SpinNetwork", "time_ms"]
+__all__ = ["Bed", "Frames", "SpinNetwork", "kernels_for", "time_ms"]
 
 DEPTH: Final = 8
 BUSY: Final = 3  # frames with the device at once, as the pipeline has them
@@ -274,3 +279,11 @@ class Bed:
         finally:
             self.driver.release(pinned)
         return np.array(view)
+
+
+def kernels_for(device: Device, bundle: Bundle) -> bytes:
+    """The bundle's kernels for this GPU, else compiled now."""
+    try:
+        return kernel_image(bundle, device)
+    except CutlineError:
+        return build_cubins(demand_compilers([device.sm], {}), Cache(), Silent())[device.sm].image

@@ -12,20 +12,17 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, Literal, final
 
-from cutline.benchmarks.gpu import correct, soak, speed
-from cutline.benchmarks.gpu.bed import Bed, SpinNetwork
+from cutline.benchmarks.gpu import correct, soak, speed, video
+from cutline.benchmarks.gpu.bed import Bed, SpinNetwork, kernels_for
 from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.benchmarks.gpu.recorder import Recorder, Work
 from cutline.engine.cache import Cache
-from cutline.engine.cubins import build_cubins, demand_compilers
-from cutline.engine.progress import Silent
 from cutline.engine.targets import BuildTarget
 from cutline.engine.tensorrt_builder import Plan, PlanOptions, build_plan
 from cutline.runtime.bundle import Bundle
-from cutline.runtime.cuda.cubin import kernel_image
 from cutline.runtime.cuda.driver import Device, Driver
 from cutline.runtime.cuda.network import Network
-from cutline.runtime.errors import CutlineError, DeviceError
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.manifest import Target
 from cutline.runtime.sessions.tensorrt import MODULES, TensorRtNetwork, load_library
 
@@ -56,6 +53,7 @@ class Steps:
         seconds = self._seconds
         steps: dict[str, Work] = {
             "driver: conformance suite": lambda: correct.check_conformance(self._device.ordinal),
+            video.NAME: lambda: video.check_video(self._device.ordinal),
             **{f"{kind}: engine": partial(self._build, kind) for kind in KINDS},
             "device opened": self._open,
             "kernels against float64 twins": self._on_bed(correct.check_twins),
@@ -104,7 +102,7 @@ class Steps:
         return Check(name=f"{kind}: engine", verdict="passed", figures={"MB": len(plan.data) / 1e6, **_plain(plan)})
 
     def _open(self) -> Check:
-        cubin = _kernels_for(self._device, self._bundle)
+        cubin = kernels_for(self._device, self._bundle)
         with ExitStack() as undo:
             driver = self._open_driver()
             undo.callback(driver.close)
@@ -172,11 +170,3 @@ class Steps:
 
 def _plain(plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in plan.facts.items() if isinstance(value, (int, float, str))}
-
-
-def _kernels_for(device: Device, bundle: Bundle) -> bytes:
-    """The bundle's kernels for this GPU, else compiled now."""
-    try:
-        return kernel_image(bundle, device)
-    except CutlineError:
-        return build_cubins(demand_compilers([device.sm], {}), Cache(), Silent())[device.sm].image

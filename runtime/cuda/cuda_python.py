@@ -53,6 +53,11 @@ class CudaPython:
             raise
         self._priorities = {False: int(low), True: int(high)}
 
+    @property
+    def context(self) -> int:
+        """The device's primary context."""
+        return int(self._context or 0)
+
     def attach(self) -> None:
         # every time: what was current may have changed, with another device's driver in the same thread
         if self._context is not None and not self._lost:

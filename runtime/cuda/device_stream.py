@@ -29,7 +29,7 @@ from cutline.runtime.options import StreamOptions
 __all__ = ["DeviceFrame", "DeviceStream"]
 
 DEPTH: Final = 4  # slots: one is copied in, two run, one is with whoever reads it
-PITCH: Final = 256  # bytes that rows of composites are rounded up to
+PITCH: Final = 256  # bytes that rows of composites are rounded up to, so that chroma begins right behind luma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,11 @@ class DeviceStream:
     def room(self) -> int:
         """Frames that may begin before one is given back."""
         return len(self._free)
+
+    @property
+    def running(self) -> int:
+        """Frames that finish() can wait for."""
+        return len(self._running)
 
     def start(self, surface: DevicePlanes, time: Timestamp, *, stream: Stream, first: bool = False) -> None:
         """Begin with a frame.

@@ -91,6 +91,11 @@ class Driver(Protocol):
     device: Device
     no_graphs: str | None  # why this driver cannot capture graphs; None: it can
 
+    @property
+    def context(self) -> int:
+        """The driver's handle of the context (CUcontext), for libraries that want to be told; 0 after close()."""
+        ...
+
     def attach(self) -> None:
         """Make the context current in the calling thread; cheap when it is."""
         ...

@@ -82,6 +82,7 @@ class FakeDriver:
     """Owns the memory that stands in for the device's, and everything made through it."""
 
     name = "fake"
+    context = 0xC0
 
     def __init__(
         self,

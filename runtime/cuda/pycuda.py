@@ -57,6 +57,11 @@ class PyCuda:
         self._names: dict[int, Any] = {}  # kernel handle -> function
         self._lost = False
 
+    @property
+    def context(self) -> int:
+        """The program's context."""
+        return int(self._handle.value or 0)
+
     def attach(self) -> None:
         # not with PyCUDA's push(): where a thread ends that did not pop it, PyCUDA aborts the process
         self._library.cuCtxSetCurrent(self._handle)

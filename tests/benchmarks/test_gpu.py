@@ -71,7 +71,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correct, "GRAPHED", small)
     monkeypatch.setattr(correct, "SHAPES", ((97, 55, 32, 18),))
     monkeypatch.setattr(correct, "check_conformance", lambda ordinal: record.Check(name="suite", verdict="passed"))
-    monkeypatch.setattr(steps, "_kernels_for", lambda device, bundle: b"cubin")
+    monkeypatch.setattr(steps.video, "check_video", lambda ordinal: record.Check(name="video", verdict="measured"))
+    monkeypatch.setattr(steps, "kernels_for", lambda device, bundle: b"cubin")
     monkeypatch.setattr(steps, "MODULES", dict.fromkeys(steps.KINDS, "no_such_tensorrt"))
 
 
@@ -140,7 +141,7 @@ def test_every_check_runs_and_nothing_is_wrong_with_the_emulated_kernels(
     assert found["closing"].verdict == "passed"
     assert found["one stream flat out at 1080p"].figures["fps"] > 0  # type: ignore[operator]
     assert found["post at 1080p"].figures["share of copy"] > 0  # type: ignore[operator]
-    assert len(found) == 17
+    assert len(found) == 18
     assert made.complete
     assert stored(tmp_path / "gpu.json") == made
     assert "DID NOT END" not in (tmp_path / "gpu.html").read_text()
@@ -322,7 +323,7 @@ def test_without_a_device_that_opens_the_rest_is_not_run(tmp_path: Path, monkeyp
     def refuse(*_: Any) -> Any:
         raise DeviceError("no compiler", remedy="Install one.")
 
-    monkeypatch.setattr(steps, "_kernels_for", refuse)
+    monkeypatch.setattr(steps, "kernels_for", refuse)
     found = by_name(all_of(idle, tmp_path))
     assert found["suite"].verdict == "passed"
     assert found["device opened"].verdict == "failed"

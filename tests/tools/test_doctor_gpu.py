@@ -85,5 +85,36 @@ def test_a_model_without_an_engine_comes_with_the_command_that_makes_one(monkeyp
     assert found.remedy.endswith("-o cutout-sm89.cutline")
 
 
-def test_nobody_is_told_that_the_gpu_decodes() -> None:
-    assert "the CPU does both" in doctor_gpu.gpu_video().seen
+RTX, ORIN = (b"RTX 4070", 8, 9, 0), (b"Orin", 8, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("card", "lacks", "package", "said", "remedy"),
+    [
+        (None, "", None, "there is no GPU for it", ""),
+        (ORIN, "", None, "an Orin's decoder can feed it by a pipe", "nvv4l2decoder"),
+        (RTX, "libnvcuvid.so.1", "2.2.4", "the driver came without libnvcuvid.so.1", "NVIDIA_DRIVER_CAPABILITIES"),
+        (RTX, "libnvidia-encode.so.1", "2.2.4", "the driver came without libnvidia-encode.so.1", "video"),
+        (RTX, "", None, "need PyNvVideoCodec", "cutline[video]"),
+        (RTX, "", "2.2.4", "PyNvVideoCodec 2.2.4 is there", "| cutline run - OUTPUT"),
+    ],
+)
+def test_why_the_gpu_decodes_nothing_is_said_and_what_can_be_done(
+    monkeypatch: pytest.MonkeyPatch,
+    card: tuple[bytes, int, int, int] | None,
+    lacks: str,
+    package: str | None,
+    said: str,
+    remedy: str,
+) -> None:
+    def load(name: str) -> Library:
+        if card is None or name == lacks:
+            raise OSError(f"{name}: not found")
+        return Library([card])
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(doctor_gpu, "_version", lambda name: package)
+    found = doctor_gpu.gpu_video()
+    assert found.seen.startswith("`cutline run` decodes and encodes on the CPU; ")
+    assert said in found.seen
+    assert remedy in (found.remedy or "")

@@ -1,0 +1,194 @@
+"""Does the GPU decode what FFmpeg decodes, and do frames go from its decoder through the kernels to its encoder?
+
+    python -m cutline.benchmarks.gpu.video ORDINAL
+
+In a process of its own, which prints one Check as JSON: PyNvVideoCodec ends the process that it is in where its decoder
+finds the driver at fault.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cutline.benchmarks.gpu.bed import Bed, SpinNetwork, kernels_for
+from cutline.benchmarks.gpu.record import Check, NotRun
+from cutline.runtime.bundle import open_bundle
+from cutline.runtime.cuda.device_stream import DeviceStream
+from cutline.runtime.cuda.driver import Stream
+from cutline.runtime.cuda.nvcodec import MODULE, Packet, SurfaceDecoder, SurfaceEncoder, load_codec
+from cutline.runtime.errors import CutlineError, DeviceError
+from cutline.runtime.frame import FrameFormat, Timestamp
+from cutline.runtime.options import StreamOptions
+
+__all__ = ["NAME", "check_video", "measure", "write_clip"]
+
+NAME: Final = "video on the device"
+FORM: Final = FrameFormat(width=1920, height=1080)
+FRAMES: Final = 240
+COMPARED: Final = 8  # frames that are fetched from the device and compared byte by byte
+RATE: Final = Fraction(30)
+BITS_PER_S: Final = 8_000_000
+COST_MS: Final = 0.5  # of the network that stands in
+LIMIT_S: Final = 120
+
+
+def check_video(ordinal: int) -> Check:
+    """Run the check in a process of its own."""
+    if importlib.util.find_spec(MODULE) is None:
+        raise NotRun(f"{MODULE} is not installed")
+    words = [sys.executable, "-m", "cutline.benchmarks.gpu.video", str(ordinal)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if done.returncode == DeviceError.exit_code:
+        raise NotRun(done.stderr.strip().splitlines()[-1])
+    if done.returncode:
+        lines = (done.stderr + done.stdout).strip().splitlines()[-3:]
+        return Check(name=NAME, verdict="failed", notes=(f"the process ended with {done.returncode}", *lines))
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Check)
+
+
+def measure(bed: Bed, clip: Path, form: FrameFormat) -> tuple[Check, list[Packet]]:
+    """Compare the first frames with FFmpeg's, then send all of them through; the packets are the encoder's."""
+    wrong = [index for index, same in enumerate(_compare(bed, clip, form)) if not same]
+    began, host = time.perf_counter(), time.thread_time()
+    packets = list(_run(bed, clip, form))
+    took, host = time.perf_counter() - began, time.thread_time() - host
+    frames = len(packets)
+    in_order = [packet.pts for packet in packets] == sorted({packet.pts for packet in packets})
+    notes = [f"frame {index} is not what FFmpeg decodes" for index in wrong]
+    notes += [] if in_order else ["packets are not in the order of frames"]
+    check = Check(
+        name=NAME,
+        verdict="failed" if notes or not frames else "measured",
+        goal="decoded bytes are FFmpeg's; as many packets as frames",
+        figures={
+            "fps from file to packets": frames / took,
+            "host us per frame": 1e6 * host / max(frames, 1),
+            "frames": frames,
+            "kB": sum(len(packet.data) for packet in packets) / 1e3,
+        },
+        notes=tuple(notes),
+    )
+    return check, packets
+
+
+def write_clip(path: Path, form: FrameFormat, frames: int) -> None:
+    """H.264 with B-frames: a bright block that crosses noise."""
+    rng = np.random.default_rng(1)
+    noise = rng.integers(16, 120, (form.height * 3 // 2, form.width), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
+        for index in range(frames):
+            picture = noise.copy()
+            left = index * form.width // (2 * frames)
+            picture[form.height // 4 : form.height // 2, left : left + form.width // 4] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
+        container.mux(stream.encode(None))
+
+
+def _compare(bed: Bed, clip: Path, form: FrameFormat) -> Iterator[bool]:
+    """Whether each of the first frames is, byte by byte, the one that FFmpeg decodes: H.264 leaves no choice."""
+    with av.open(str(clip)) as container, closing(SurfaceDecoder(bed.driver, clip, stream=bed.stream)) as decoder:
+        for _, (surface, _), picture in zip(range(COMPARED), decoder, container.decode(video=0), strict=False):
+            bed.settle()
+            luma = bed.get(surface.y, (form.height, surface.luma_pitch), np.uint8)[:, : form.width]
+            chroma = bed.get(surface.u, (form.chroma_height, surface.chroma_pitch), np.uint8)[:, : form.width]
+            wanted: NDArray[Any] = picture.reformat(format="nv12").to_ndarray()
+            yield bool(np.array_equal(np.vstack([luma, chroma]), wanted))
+
+
+def _run(bed: Bed, clip: Path, form: FrameFormat) -> Iterator[Packet]:
+    """Decoder, kernels, encoder: everything on the device, each on a stream of its own."""
+    driver = bed.driver
+    with ExitStack() as undo:
+
+        def stream() -> Stream:
+            made = driver.stream()
+            undo.callback(driver.release, made)
+            return made
+
+        encoding, decoding = stream(), stream()
+        decoder = undo.enter_context(closing(SurfaceDecoder(driver, clip, stream=decoding)))
+        encoder = undo.enter_context(
+            closing(SurfaceEncoder(driver, form, stream=encoding, rate=RATE, bits_per_s=BITS_PER_S))
+        )
+        undo.callback(_settle, bed, encoding, decoding)
+        between: DeviceStream | None = None
+
+        def take(frames: DeviceStream) -> list[Packet]:
+            frame = frames.finish()
+            packets = encoder.encode(frame.composite, frame.time.pts)
+            frames.give_back(frame, stream=encoding)
+            return packets
+
+        for surface, pts in decoder:
+            if between is None:
+                options = StreamOptions(input="-", background="#00ff00")
+                between = DeviceStream(bed.engine, form, options, pitch=surface.luma_pitch)
+                undo.callback(between.close)
+                undo.callback(_settle, bed, encoding, decoding)  # before its slots go
+            if not between.room:
+                yield from take(between)
+            between.start(surface, Timestamp(pts, decoder.time_base, 0), stream=decoding)
+        while between is not None and between.running:
+            yield from take(between)
+        yield from encoder.finish()
+
+
+def _settle(bed: Bed, *streams: Stream) -> None:
+    """Wait for what the codecs queued."""
+    mark = bed.driver.event()
+    for stream in streams:
+        bed.driver.record(mark, stream=stream)
+        bed.driver.synchronise(mark)
+    bed.driver.release(mark)
+
+
+def _plays(packets: list[Packet], folder: Path) -> int:
+    """Frames that FFmpeg decodes from the packets."""
+    path = folder / "out.h264"
+    path.write_bytes(b"".join(packet.data for packet in packets))
+    with av.open(str(path), format="h264") as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def main(ordinal: int) -> int:
+    """Measure on a real device; print the Check."""
+    from cutline.runtime.cuda.cuda_python import CudaPython
+
+    try:
+        load_codec()
+        with tempfile.TemporaryDirectory() as folder, open_bundle("cutout") as bundle, CudaPython(ordinal) as driver:
+            clip = Path(folder) / "clip.mp4"
+            write_clip(clip, FORM, FRAMES)
+            contract = bundle.manifest.contract
+            with closing(Bed(driver, kernels_for(driver.device, bundle), contract)) as bed:
+                bed.take(SpinNetwork(driver, contract, cost_ms=COST_MS), "stand-in")
+                with bed.scope():
+                    check, packets = measure(bed, clip, FORM)
+            if (found := _plays(packets, Path(folder))) != FRAMES:
+                notes = (*check.notes, f"{found} of {FRAMES} frames can be decoded again")
+                check = msgspec.structs.replace(check, verdict="failed", notes=notes)
+    except CutlineError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(msgspec.json.encode(check).decode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

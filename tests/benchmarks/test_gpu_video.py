@@ -1,0 +1,129 @@
+"""The device check of decoder and encoder, on the fake driver and a module with PyNvVideoCodec's signatures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "cuda"))
+
+from fake_nvcodec import FakeCodec
+from small_device import KERNELS
+
+from cutline.benchmarks.gpu import video
+from cutline.benchmarks.gpu.bed import Bed, SpinNetwork
+from cutline.benchmarks.gpu.record import Check, NotRun
+from cutline.benchmarks.probe import SPIN
+from cutline.runtime.contract import Image, ModelContract, Output
+from cutline.runtime.cuda import nvcodec
+from cutline.runtime.cuda.fake import FakeDriver
+from cutline.runtime.frame import FrameFormat
+
+FORM = FrameFormat(width=96, height=64)
+CONTRACT = ModelContract(
+    task="matte",
+    frame=Image(tensor="image", width=16, height=8),
+    outputs=(Output(tensor="alpha", meaning="alpha", width=16, height=8),),
+)
+
+
+class Kernels(dict[str, Any]):
+    """Those of the small device, and the stand-in network's."""
+
+    def __contains__(self, name: object) -> bool:
+        return name == SPIN or name in KERNELS
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return (lambda *given: None) if name == SPIN else KERNELS.get(name, default)
+
+
+@pytest.fixture
+def bed() -> Iterator[Bed]:
+    driver = FakeDriver(kernels=Kernels(), seed=5)
+    made = Bed(driver, b"cubin", CONTRACT)
+    made.take(SpinNetwork(driver, CONTRACT, cost_ms=1.0), "stand-in")
+    with made.scope():
+        yield made
+    made.close()
+
+
+@pytest.fixture
+def codec(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
+    codec = FakeCodec(bed.driver)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, nvcodec.MODULE, codec)  # type: ignore[arg-type]
+    return codec
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    video.write_clip(path, FORM, frames=12)
+    return path
+
+
+@pytest.mark.usefixtures("codec")
+def test_frames_that_are_ffmpegs_and_packets_for_all_of_them_are_measured(bed: Bed, clip: Path) -> None:
+    check, packets = video.measure(bed, clip, FORM)
+    assert (check.verdict, check.notes) == ("measured", ())
+    assert check.figures["frames"] == len(packets) == 12
+    assert float(check.figures["fps from file to packets"]) > 0
+
+
+def test_a_decoder_that_decodes_something_else_fails(
+    bed: Bed, codec: FakeCodec, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fake_nvcodec
+
+    honest = fake_nvcodec.nv12
+    monkeypatch.setattr(fake_nvcodec, "nv12", lambda picture, pitch: honest(picture, pitch) ^ 1)
+    check, _ = video.measure(bed, clip, FORM)
+    assert check.verdict == "failed"
+    assert check.notes[0] == "frame 0 is not what FFmpeg decodes"
+    assert len(check.notes) == video.COMPARED
+    assert codec.encoders
+
+
+def test_packets_out_of_order_fail(bed: Bed, codec: FakeCodec, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fake_nvcodec
+
+    monkeypatch.setattr(fake_nvcodec.PyNvEncoder, "EndEncode", lambda self: [*self._waiting, *self._waiting])
+    check, _ = video.measure(bed, clip, FORM)
+    assert check.notes == ("packets are not in the order of frames",)
+    assert codec.encoders
+
+
+def test_without_the_package_it_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotRun, match="PyNvVideoCodec is not installed"):
+        video.check_video(0)
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "err", "verdict"),
+    [(0, msgspec.json.encode(Check(name="x", verdict="measured")).decode(), "", "measured"), (1, "", "a\nb", "failed")],
+)
+def test_a_process_that_is_ended_by_the_library_is_a_failure_and_not_the_end_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, code: int, out: str, err: str, verdict: str
+) -> None:
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: name)
+    done = SimpleNamespace(returncode=code, stdout=out, stderr=err)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    check = video.check_video(0)
+    assert check.verdict == verdict
+    if code:
+        assert check.notes == ("the process ended with 1", "a", "b")
+
+
+def test_what_the_device_lacks_is_a_reason_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: name)
+    done = SimpleNamespace(returncode=69, stdout="", stderr="there is no NVIDIA driver (libcuda.so.1). Install it.\n")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    with pytest.raises(NotRun, match="no NVIDIA driver"):
+        video.check_video(0)
