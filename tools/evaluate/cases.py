@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from cutline.runtime.errors import UsageError
 from cutline.tools.scenes import SCENES, Sampler, Shot, make_scene
 
-__all__ = ["CATEGORIES", "Case", "CaseOptions", "category_mask", "held_out_cases"]
+__all__ = ["CATEGORIES", "Case", "CaseOptions", "category_mask", "held_out_cases", "held_out_clips"]
 
+_STAGES = tuple(name for name in SCENES if name != "packshots")
 CATEGORIES = ("opaque", "transparent", "thin", "low-contrast", "hand-held")
 _APART = 23  # frames between two shots of one scene
 _SHOTS = 4  # of one scene
+_CLIP_FROM = 30  # frame of a scene: a second after it began, goods are moving
+_CLIP_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ def held_out_cases(options: CaseOptions) -> Iterator[Case]:
     """
     folders = {"products": options.products, "scenes": options.scenes}
     sampler = Sampler(options.width, options.height, "test", **folders, decoys=options.decoys)
-    names = [name for name in SCENES if name != "packshots"]
-    staged = options.shots // 2 if names else 0
+    names = _STAGES
+    staged = options.shots // 2
     for number in range(options.shots - staged):
         yield Case(f"still-{number}", sampler.shot(options.seed + number))
     for number in range(staged):
@@ -66,6 +69,14 @@ def held_out_cases(options: CaseOptions) -> Iterator[Case]:
         if index == 0:
             video = make_scene(name, seed=seed, width=options.width, height=options.height, split="test")
         yield Case(f"{name}-{seed}-{index * _APART}", video.shot(index * _APART))
+
+
+def held_out_clips(options: CaseOptions) -> Iterator[list[Shot]]:
+    """Yield short pieces of held-out video, frame by frame: two of each staged scene, none for a handful of shots."""
+    for number in range(min(2 * len(_STAGES), options.shots // _CLIP_FRAMES)):
+        name, seed = _STAGES[number % len(_STAGES)], options.seed + number
+        video = make_scene(name, seed=seed, width=options.width, height=options.height, split="test")
+        yield [video.shot(_CLIP_FROM + index) for index in range(_CLIP_FRAMES)]
 
 
 def category_mask(shot: Shot, category: str) -> NDArray[np.bool_] | None:

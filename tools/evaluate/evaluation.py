@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol, final
 
 import cv2
@@ -16,8 +17,9 @@ from cutline.runtime.kernels.post import PostOptions
 from cutline.runtime.kernels.reference import steady
 from cutline.tools.evaluate import metrics
 from cutline.tools.evaluate.cases import CATEGORIES, Case, category_mask
+from cutline.tools.scenes import Shot
 
-__all__ = ["Evaluation", "FrameFigures", "Judge", "Mattes", "evaluate", "static_flicker"]
+__all__ = ["Evaluation", "FrameFigures", "Judge", "Mattes", "evaluate", "moving_dtssd", "static_flicker"]
 
 F32 = NDArray[np.float32]
 _BACKDROP = np.array([0.16, 0.55, 0.35], np.float32)  # R, G, B of the composite that PSNR and SSIM are taken of
@@ -57,7 +59,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of one network: means over shots.
 
     `flicker` is dtSSD x 100 of still goods under noise behind the runtime's temporal filter at its default strength,
-    `raw_flicker` the same of the network alone.
+    `raw_flicker` the same of the network alone. `dtssd` and `raw_dtssd` are the same measure of held-out video in
+    which goods and hands move.
     """
 
     model: str
@@ -66,6 +69,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     categories: dict[str, dict[str, float]]
     flicker: float
     raw_flicker: float
+    dtssd: float | None = None
+    raw_dtssd: float | None = None
     frames: tuple[FrameFigures, ...]
 
 
@@ -117,12 +122,14 @@ class Judge:
 def evaluate(
     matter: Mattes,
     cases: Iterable[Case],
+    clips: Iterable[list[Shot]] = (),
     *,
     seen: Callable[[Case, F32, FrameFigures], None] | None = None,
 ) -> Evaluation:
     """Measure a network.
 
     Args:
+        clips: video, shot by shot, for dtSSD.
         seen: called with every case, its matte and its figures.
     Raises:
         BadInputError: there are no cases, or the network gives NaN.
@@ -137,6 +144,7 @@ def evaluate(
             flickers.append(static_flicker(matter, case, seed=len(flickers)))
     if not frames:
         raise BadInputError("there are no shots to measure", remedy="Ask for at least one.")
+    moving = [moving_dtssd(matter, clip) for clip in clips]
     overall = _means([{k: v for k in _OVERALL if (v := getattr(f, k)) is not None} for f in frames])
     categories = {c: _means([f.categories[c] for f in frames if c in f.categories]) for c in CATEGORIES}
     return Evaluation(
@@ -146,6 +154,8 @@ def evaluate(
         categories={c: figures for c, figures in categories.items() if figures},
         flicker=float(np.mean([filtered for _, filtered in flickers])) if flickers else 0.0,
         raw_flicker=float(np.mean([raw for raw, _ in flickers])) if flickers else 0.0,
+        dtssd=float(np.mean([filtered for _, filtered in moving])) if moving else None,
+        raw_dtssd=float(np.mean([raw for raw, _ in moving])) if moving else None,
         frames=tuple(frames),
     )
 
@@ -156,18 +166,33 @@ def static_flicker(matter: Mattes, case: Case, *, seed: int) -> tuple[float, flo
     Returns:
         that of the network alone, and that behind the runtime's temporal filter.
     """
-    random, strength = np.random.default_rng([seed, 77]), PostOptions().temporal
-    raw, filtered = [], []
-    past: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-    for _ in range(_STATIC_FRAMES):
+    random = np.random.default_rng([seed, 77])
+
+    def noisy() -> NDArray[np.uint8]:
         noise = random.standard_normal(case.shot.rgb.shape, np.float32) * np.float32(_STATIC_NOISE)
-        noisy = np.clip(np.rint(case.shot.rgb + noise), 0, 255).astype(np.uint8)
-        matte = _fitting(matter.matte(noisy, case.shot.plate), case)
-        past = steady(matte.astype(np.float64), noisy @ _LUMA, past, strength)
-        raw.append(matte)
+        return np.clip(np.rint(case.shot.rgb + noise), 0, 255).astype(np.uint8)
+
+    mattes = _in_turn(matter, [replace(case.shot, rgb=noisy()) for _ in range(_STATIC_FRAMES)])
+    raw, filtered = (100 * metrics.dtssd(s[_SETTLED:], np.zeros_like(s[_SETTLED:])) for s in mattes)
+    return raw, filtered
+
+
+def moving_dtssd(matter: Mattes, clip: list[Shot]) -> tuple[float, float]:
+    """DtSSD x 100 of video against its truth: of the network alone, and behind the runtime's temporal filter."""
+    truth = np.stack([shot.alpha for shot in clip])
+    raw, filtered = (100 * metrics.dtssd(mattes, truth) for mattes in _in_turn(matter, clip))
+    return raw, filtered
+
+
+def _in_turn(matter: Mattes, clip: list[Shot]) -> tuple[F32, F32]:
+    """Mattes float32[T, H, W] of consecutive shots: of the network alone, and behind the temporal filter."""
+    strength, raw, filtered = PostOptions().temporal, list[F32](), list[F32]()
+    past: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    for number, shot in enumerate(clip):
+        raw.append(_fitting(matter.matte(shot.rgb, shot.plate), Case(f"frame {number}", shot)))
+        past = steady(raw[-1].astype(np.float64), shot.rgb @ _LUMA, past, strength)
         filtered.append(past[0].astype(np.float32))
-    one, two = (100 * metrics.dtssd(s, np.zeros_like(s)) for s in (np.stack(x[_SETTLED:]) for x in (raw, filtered)))
-    return one, two
+    return np.stack(raw), np.stack(filtered)
 
 
 _OVERALL = ("iou", "f1", "sad", "mse", "mad", "grad", "conn", "band_mad", "psnr", "ssim")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cutline.runtime.errors import BadInputError, UsageError
-from cutline.tools.evaluate.cases import Case, CaseOptions, category_mask, held_out_cases
-from cutline.tools.evaluate.command import _write, figures_table
-from cutline.tools.evaluate.evaluation import Evaluation, evaluate, static_flicker
+from cutline.tools.evaluate.cases import Case, CaseOptions, category_mask, held_out_cases, held_out_clips
+from cutline.tools.evaluate.command import _write, figures_tables
+from cutline.tools.evaluate.evaluation import Evaluation, evaluate, moving_dtssd, static_flicker
 from cutline.tools.evaluate.sheet import WorstSheet
 from cutline.tools.scenes import Shot
 
@@ -130,6 +131,30 @@ def test_results_are_written_as_json_and_as_a_picture(tmp_path: Path) -> None:
     _write(tmp_path / "new", found, sheet)
     assert json.loads((tmp_path / "new" / "fixed.json").read_text())["overall"]["iou"] == 1
     assert (tmp_path / "new" / "fixed-worst.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_figure_can_be_read_where_nothing_is_wider_than_80_columns() -> None:
+    clip = [replace(shot(), alpha=shot().alpha * k) for k in (1, 0.5, 1)]
+    found = evaluate(Fixed(shot().alpha * 0.9), [Case("one", shot())], [clip])
     text = io.StringIO()
-    Console(file=text, width=200).print(figures_table(found))
+    Console(file=text, width=80).print(*figures_tables(found), sep="\n")
     assert "transparent" in text.getvalue()
+    assert "\u2026" not in text.getvalue()  # rich's sign of something cut off
+    figures = {**found.overall, **found.categories["opaque"], "dtssd": found.dtssd}
+    for name in ("iou", "mad", "inside_mad", "psnr", "ssim", "dtssd"):
+        assert f"{figures[name]:.2f}"[:4] in text.getvalue(), name
+
+
+def test_dtssd_of_video_is_that_of_the_change_that_the_truth_does_not_have() -> None:
+    clip = [shot(), replace(shot(), alpha=shot().alpha * 0), shot()]
+    raw, filtered = moving_dtssd(Fixed(shot().alpha), clip)
+    assert raw == pytest.approx(100 * float(np.sqrt(np.square(shot().alpha).mean())))
+    assert filtered == pytest.approx(raw, rel=1e-5)  # a matte that stands still stays as it is
+    assert evaluate(Fixed(shot().alpha), [Case("one", shot())]).dtssd is None
+
+
+def test_held_out_video_runs_frame_by_frame() -> None:
+    clips = list(held_out_clips(CaseOptions(shots=24, width=64, height=32)))
+    assert [len(clip) for clip in clips] == [8, 8, 8]
+    again = next(held_out_clips(CaseOptions(shots=24, width=64, height=32)))
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(clips[0], again, strict=True))
