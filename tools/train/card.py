@@ -76,7 +76,16 @@ def model_card(facts: CardFacts, evaluation: Evaluation) -> str:
         f"runtime's temporal filter, {evaluation.raw_flicker:.2f} without it.",
         "",
     ]
-    lines += ["| wanted | limit | found | |", "|---|---:|---:|---|", *(_floor(f, evaluation) for f in facts.floors), ""]
+    sums = ("MSE", "mse"), ("SAD", "sad"), ("Grad", "grad"), ("Conn", "conn")
+    lines += [
+        ", ".join(f"{title} {evaluation.overall[name]:.4f}" for title, name in sums) + " (sums in thousands).",
+        "",
+    ]
+    if evaluation.dtssd is not None:
+        lines += [f"Held-out video of moving goods: dtSSD x 100 {evaluation.dtssd:.2f} behind the filter.", ""]
+    if facts.floors:
+        lines += ["| wanted | limit | found | |", "|---|---:|---:|---|"]
+        lines += [*(_floor(f, evaluation) for f in facts.floors), ""]
     return "\n".join([*lines, *_section("Where it fails", facts.limits)]).rstrip() + "\n"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cutline.tools.train.checkpoint import Checkpoint
     from cutline.tools.train.data import FeedOptions
-    from cutline.tools.train.loop import LoopOptions
+    from cutline.tools.train.loop import LoopOptions, Trainer
     from cutline.tools.train.networks import CutNet
 
 __all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
@@ -46,6 +46,7 @@ class TrainOptions:
     makers: int = 1  # processes that make pictures
     pool: int = 1024  # pictures kept ready, 1 MB each
     device: str = "auto"  # cpu, cuda, or auto
+    measured: int = 48  # held-out shots that the card's figures are taken on
 
     def __post_init__(self) -> None:
         if self.width % 32 or self.height % 32 or min(self.width, self.height) < 32:
@@ -70,6 +71,7 @@ class TrainReport:
 
     onnx: Path
     contract: Path
+    card: Path
     curves: Path
     steps: int
     loss: float  # mean of the last hundred steps
@@ -78,7 +80,7 @@ class TrainReport:
 
 
 def train(options: TrainOptions, console: Console) -> TrainReport:
-    """Train a network, or go on where the last run into the same folder stopped; then export it.
+    """Train a network, or go on where the last run into the same folder stopped; then export and measure it.
 
     Raises:
         DeviceError: PyTorch is missing, or the device that was asked for is.
@@ -110,7 +112,7 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
             trainer.run(feed, saved, teacher=teacher, progress=meter.update)
     curves = options.output / "curves.png"
     draw_curve(tuple(trainer.losses), curves)
-    return _export(options, trainer.checkpoint(), curves)
+    return _finish(options, trainer, curves, console)
 
 
 def _decided(options: TrainOptions) -> dict[str, object]:
@@ -200,13 +202,15 @@ def choose_device(name: str) -> str:
     return "cuda" if found and name != "cpu" else "cpu"
 
 
-def _export(options: TrainOptions, final: Checkpoint, curves: Path) -> TrainReport:
-    """Write NAME.onnx and NAME.contract.json, checked against PyTorch."""
+def _finish(options: TrainOptions, trainer: Trainer, curves: Path, console: Console) -> TrainReport:
+    """Write NAME.onnx and NAME.contract.json, checked against PyTorch; measure the network and write its card."""
     from cutline.runtime.contract import contract_to_json
     from cutline.tools.train.export import check_parity, contract_of, network_to_onnx
     from cutline.tools.train.networks import multiply_adds
+    from cutline.tools.train.record import Record, write_card
 
-    network = final.averaged()
+    final = trainer.checkpoint()
+    network, recent = final.averaged(), final.losses[-100:]
     model = network_to_onnx(network, width=options.width, height=options.height)
     check_parity(model, network)
     name = "cutout-plate" if network.shape.plate else "cutout"
@@ -214,13 +218,31 @@ def _export(options: TrainOptions, final: Checkpoint, curves: Path) -> TrainRepo
     write_whole(onnx, model.SerializeToString())
     described = contract_of(network.shape, width=options.width, height=options.height)
     write_whole(contract, contract_to_json(described))
-    recent = final.losses[-100:]
+    record = Record(
+        onnx=onnx,
+        plate=network.shape.plate,
+        width=options.width,
+        height=options.height,
+        weights=sum(p.numel() for p in network.parameters()),
+        gflop=2e-9 * multiply_adds(network, options.width, options.height),
+        start=options.start,
+        products=options.products,
+        scenes=options.scenes,
+        teacher=options.teacher,
+        prune=options.prune,
+        steps=final.step,
+        batch=options.batch,
+        rate=trainer.options.rate,
+        seed=options.seed,
+        loss=sum(recent) / max(1, len(recent)),
+    )
     return TrainReport(
         onnx=onnx,
         contract=contract,
+        card=write_card(record, options.measured, console),
         curves=curves,
-        steps=final.step,
-        loss=sum(recent) / max(1, len(recent)),
-        weights=sum(p.numel() for p in network.parameters()),
-        gflop=2e-9 * multiply_adds(network, options.width, options.height),
+        steps=record.steps,
+        loss=record.loss,
+        weights=record.weights,
+        gflop=record.gflop,
     )

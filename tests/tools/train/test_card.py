@@ -8,7 +8,16 @@ def card(flicker: float = 0.5) -> str:
     evaluation = Evaluation(
         model="m",
         shots=12,
-        overall={"iou": 0.931, "mad": 0.0215, "psnr": 31.25, "shots": 12.0},
+        overall={
+            "iou": 0.931,
+            "mad": 0.0215,
+            "psnr": 31.25,
+            "shots": 12.0,
+            "mse": 0.0123,
+            "sad": 1.5,
+            "grad": 0.75,
+            "conn": 1.25,
+        },
         categories={"transparent": {"inside_mad": 0.18, "shots": 3.0}},
         flicker=flicker,
         raw_flicker=1.5,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cutline.tools.train import data
 from cutline.tools.train.command import TrainOptions, train
 from cutline.tools.train.start import load_start
 
-SMALL = {"steps": 2, "batch": 2, "width": 64, "height": 32, "pool": 8, "device": "cpu"}
+SMALL = {"steps": 2, "batch": 2, "width": 64, "height": 32, "pool": 8, "device": "cpu", "measured": 2}
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -34,6 +35,14 @@ def test_training_leaves_a_network_its_contract_and_its_curves(trained: Path) ->
     contract = contract_from_json((trained / "cutout.contract.json").read_bytes())
     assert contract.frame.shape == (1, 3, 32, 64)
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_leaves_a_card_with_data_seed_figures_limits_and_licence(trained: Path) -> None:
+    card = (trained / "cutout.md").read_text()
+    for wanted in ("## Data", "ImageNet", "seed 0", "IoU at 0.5", "SAD", "Flicker", "Where it fails", "Apache-2.0"):
+        assert wanted in card
+    assert (trained / "cutout-worst.png").exists()
+    assert json.loads((trained / "cutout.json").read_text())["shots"] == 2
 
 
 def test_a_finished_run_is_exported_again_and_not_trained_again(trained: Path) -> None:
