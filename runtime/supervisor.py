@@ -1,28 +1,39 @@
 """Keeps one child process working: where the device is lost, only another process can use it again.
 
 The child ends with RESTART when it lost its device, or is ended by a signal that nobody here sent (a crash in the
-driver, the kernel's memory killer). Either starts another child, at most LIMIT times within WINDOW_S; any other end is
-the end.
+driver, the kernel's memory killer), or falls silent and is killed (it was stopped, or hangs where no thread of its own
+can see it). Each starts another child, at most LIMIT times within WINDOW_S; any other end is the end.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from cutline.runtime.errors import DeviceError
 
-__all__ = ["LIMIT", "RESTART", "WINDOW_S", "Supervisor"]
+__all__ = ["LIMIT", "RESTART", "WINDOW_S", "Child", "Supervisor"]
 
 RESTART: Final = 75  # sysexits.h, EX_TEMPFAIL: seen by the supervisor alone
 LIMIT: Final = 5  # restarts
 WINDOW_S: Final = 60.0
 PAUSE_S: Final = 0.5  # between two children: a driver that resets a GPU needs a moment
+SILENT_S: Final = 20.0  # without a beat, after the first one; a child beats every second
+ENDING_S: Final = 10.0  # until a killed process is gone, unless the kernel itself waits for the device
+
+
+class Child(NamedTuple):
+    """A process, and the end of the pipe into which it writes while it is well; the supervisor closes that."""
+
+    process: subprocess.Popen[bytes]
+    pulse: int
 
 
 @final
@@ -31,11 +42,13 @@ class Supervisor:
 
     def __init__(
         self,
-        start: Callable[[], subprocess.Popen[bytes]],
+        start: Callable[[], Child],
         notify: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         pause_s: float = PAUSE_S,
+        silent_s: float = SILENT_S,
+        ending_s: float = ENDING_S,
     ) -> None:
         """Prepare.
 
@@ -44,27 +57,30 @@ class Supervisor:
             notify: called with one line for each restart.
         """
         self._start, self._notify, self._clock, self._pause_s = start, notify, clock, pause_s
+        self._silent_s, self._ending_s = silent_s, ending_s
         self._restarts: deque[float] = deque()  # when they were
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._silent = False  # whether the last child was
 
     def run(self) -> int:
         """Return the exit code of the child that ended for good.
 
         Raises:
-            DeviceError: children kept losing the device.
+            DeviceError: children kept losing the device, or one cannot be ended.
         """
         while True:
-            self._child = child = self._start()
+            child = self._start()
+            self._child = child.process
             if self._stopping.is_set():  # the signal came while the child was made
-                child.terminate()
-            code = child.wait()
+                child.process.terminate()
+            code = self._wait(child)
             if code >= 0 and code != RESTART:
                 return code
             if self._stopping.is_set():
                 return 0 if code == RESTART else 128 - code
             self._count(code)
-            self._notify(f"{_reason(code)}: starting again ({len(self._restarts)} of {LIMIT} times in a minute)")
+            self._notify(f"{self._reason(code)}: starting again ({len(self._restarts)} of {LIMIT} times in a minute)")
             if self._stopping.wait(self._pause_s):
                 return 0
 
@@ -74,23 +90,46 @@ class Supervisor:
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
 
+    def _wait(self, child: Child) -> int:
+        """Wait for the child's end, and bring it about when it falls silent; its exit code."""
+        patience_s: float | None = None  # it says nothing while it imports
+        self._silent = False
+        try:
+            while select.select([child.pulse], [], [], patience_s)[0]:
+                if not os.read(child.pulse, 1 << 16):
+                    return child.process.wait()  # it has ended, or is about to
+                patience_s = self._silent_s
+        finally:
+            os.close(child.pulse)
+        self._silent = True
+        child.process.kill()
+        try:
+            return child.process.wait(self._ending_s)
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(
+                "the process that uses the device hangs and cannot be ended",
+                remedy="Restart the machine; look for an Xid line in `dmesg`.",
+                pid=child.process.pid,
+            ) from error
+
     def _count(self, code: int) -> None:
         now = self._clock()
         while self._restarts and now - self._restarts[0] > WINDOW_S:
             self._restarts.popleft()
         if len(self._restarts) >= LIMIT:
             raise DeviceError(
-                f"{_reason(code)}, the {LIMIT + 1}th time within a minute",
+                f"{self._reason(code)}, the {LIMIT + 1}th time within a minute",
                 remedy="Look for an Xid line in `dmesg`, run `cutline doctor`, or use --device cpu.",
             )
         self._restarts.append(now)
 
-
-def _reason(code: int) -> str:
-    if code == RESTART:
-        return "the device was lost"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"the process that uses the device was ended by {name}"
+    def _reason(self, code: int) -> str:
+        if code == RESTART:
+            return "the device was lost"
+        if self._silent:
+            return f"the process that uses the device said nothing for {self._silent_s:g} s"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"the process that uses the device was ended by {name}"

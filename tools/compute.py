@@ -1,8 +1,9 @@
 """The process that uses the GPU: `cutline run` starts it, and starts another where the device was lost.
 
-    python -m cutline.tools.compute FD [--debug]
+    python -m cutline.tools.compute FD PULSE [--debug]
 
-FD is a pipe: the request comes through it as one line of JSON; its other end is open while the parent lives.
+FD is a pipe: the request comes through it as one line of JSON; its other end is open while the parent lives. PULSE is
+another, into which the watchdog writes a byte with every look.
 """
 
 from __future__ import annotations
@@ -19,28 +20,31 @@ import msgspec
 
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import DeviceLostError
-from cutline.runtime.supervisor import RESTART
+from cutline.runtime.supervisor import RESTART, Child
 from cutline.tools.cli_run import RunRequest, run_here
 
 __all__ = ["end_lost", "main", "start_compute"]
 
 
-def start_compute(request: RunRequest) -> subprocess.Popen[bytes]:
+def start_compute(request: RunRequest) -> Child:
     """Start a child that runs the request's streams."""
     near, far = os.pipe()
+    pulse, beats = os.pipe()
     debug = ["--debug"] if "--debug" in sys.argv else []
-    command = [sys.executable, "-m", "cutline.tools.compute", str(near), *debug]
+    command = [sys.executable, "-m", "cutline.tools.compute", str(near), str(beats), *debug]
     try:
         # a session of its own: the terminal's Ctrl-C comes to us, and once through us to the child
-        child = subprocess.Popen(command, pass_fds=(near,), start_new_session=True)
+        child = subprocess.Popen(command, pass_fds=(near, beats), start_new_session=True)
     except BaseException:
         os.close(far)
+        os.close(pulse)
         raise
     finally:
         os.close(near)
+        os.close(beats)
     os.write(far, msgspec.json.encode(request) + b"\n")
     _LIFELINES.append(far)
-    return child
+    return Child(child, pulse)
 
 
 _LIFELINES: list[int] = []  # write ends of the pipes; they close when this process ends, however it ends
@@ -50,8 +54,8 @@ def main() -> NoReturn:
     """Run the streams; end with RESTART where the device was lost, or does not answer."""
     from cutline.tools.cli import guarded
 
-    Watchdog(end_lost)
-    fd = int(sys.argv[1])
+    fd, pulse = int(sys.argv[1]), int(sys.argv[2])
+    Watchdog(end_lost, on_look=lambda: _beat(pulse))
     request = _read(fd)
     threading.Thread(target=_watch, args=(fd,), name="parent", daemon=True).start()
     code = guarded(lambda: _run(request), debug="--debug" in sys.argv)
@@ -80,6 +84,11 @@ def _read(fd: int) -> RunRequest:
     while not text.endswith(b"\n"):
         text += os.read(fd, 1 << 16)
     return msgspec.json.decode(text, type=RunRequest)
+
+
+def _beat(pulse: int) -> None:
+    with suppress(OSError):  # the parent is gone: _watch sees to that
+        os.write(pulse, b".")
 
 
 def _watch(fd: int) -> None:

@@ -49,14 +49,21 @@ class Call:
 class Watchdog:
     """Owns the thread that looks, from construction until close(). One for a process."""
 
-    def __init__(self, on_hung: Callable[[DeviceLostError], None], *, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        on_hung: Callable[[DeviceLostError], None],
+        *,
+        on_look: Callable[[], None] = lambda: None,
+        look_s: float = LOOK_S,
+    ) -> None:
         """Begin to look.
 
         Args:
+            on_look: called with every look: a sign of life for whoever watches the process from outside.
             on_hung: called once for each call that lasts too long, from the watchdog's thread. It should end the
                 process: the thread that made the call will not come back, nor will others that need the device.
         """
-        self._on_hung, self._look_s = on_hung, look_s
+        self._on_hung, self._on_look, self._look_s = on_hung, on_look, look_s
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -82,4 +89,5 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._closing.wait(self._look_s):
+            self._on_look()
             self.look()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cutline.runtime.errors import DeviceError
-from cutline.runtime.supervisor import LIMIT, RESTART, Supervisor
+from cutline.runtime.supervisor import LIMIT, RESTART, Child, Supervisor
 from cutline.tools.cli_run import RunRequest
 
 
@@ -22,10 +22,13 @@ class Children:
         self.programs = list(programs)
         self.started = 0
 
-    def __call__(self) -> subprocess.Popen[bytes]:
+    def __call__(self) -> Child:
         program = self.programs[min(self.started, len(self.programs) - 1)]
         self.started += 1
-        return subprocess.Popen([sys.executable, "-S", "-c", program])
+        pulse, beats = os.pipe()
+        process = subprocess.Popen([sys.executable, "-S", "-c", program, str(beats)], pass_fds=(beats,))
+        os.close(beats)
+        return Child(process, pulse)
 
 
 LOST = f"import os; os._exit({RESTART})"
@@ -54,6 +57,38 @@ def test_a_lost_device_and_a_killed_process_are_started_again() -> None:
         f"the device was lost: starting again (1 of {LIMIT} times in a minute)",
         f"the process that uses the device was ended by SIGKILL: starting again (2 of {LIMIT} times in a minute)",
     ]
+
+
+BEATS_THEN = "import os, sys, time\nos.write(int(sys.argv[1]), b'.')\n"
+
+
+def test_a_child_that_falls_silent_is_killed_and_another_one_started() -> None:
+    """It was stopped, say, or a library hangs with the interpreter's lock: nothing in it can tell."""
+    children = Children(f"{BEATS_THEN}import signal; os.kill(os.getpid(), signal.SIGSTOP)", "pass")
+    supervisor, told = supervised(children, silent_s=0.2)
+    assert supervisor.run() == 0
+    said = "the process that uses the device said nothing for 0.2 s"
+    assert told == [f"{said}: starting again (1 of {LIMIT} times in a minute)"]
+
+
+def test_a_child_that_has_not_begun_to_beat_may_take_its_time_and_one_that_beats_is_left_alone() -> None:
+    beats = "".join("time.sleep(0.02); os.write(int(sys.argv[1]), b'.')\n" for _ in range(30))
+    supervisor, told = supervised(Children(f"import os, sys, time\ntime.sleep(0.4)\n{beats}"), silent_s=0.3)
+    assert supervisor.run() == 0
+    assert told == []
+
+
+def test_a_process_that_cannot_be_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel waits for the device itself then; whoever manages the service has to act."""
+    children = Children(f"{BEATS_THEN}time.sleep(60)")
+    supervisor, _ = supervised(children, silent_s=0.05, ending_s=0.05)
+    kill, begun = subprocess.Popen.kill, list[subprocess.Popen[bytes]]()
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: begun.append(process))
+    with pytest.raises(DeviceError, match="hangs and cannot be ended") as caught:
+        supervisor.run()
+    assert caught.value.exit_code == 69
+    kill(begun[0])
+    begun[0].wait()
 
 
 def test_after_five_restarts_within_a_minute_it_gives_up() -> None:
@@ -177,7 +212,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "request = RunRequest(input='synthetic://kiosk?seed=1&size=320x180', site=None, model='', style=None,\n"
         f"    stream={{'output': {str(tmp_path / 'out.jsonl')!r}, 'pace': 30.0, 'loop': True}},\n"
         "    device='cpu', precision='auto', optimise='auto', allow_unsigned=False, json=False)\n"
-        "print(compute.start_compute(request).pid, flush=True)\n"
+        "print(compute.start_compute(request).process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -132,7 +132,7 @@ sys.argv = ["x", *{words}]
 
 @pytest.mark.parametrize(
     ("module", "body", "words", "code"),
-    [("cli", "app", ["bench"], 69), ("compute", "run_here", ["0"], RESTART)],
+    [("cli", "app", ["bench"], 69), ("compute", "run_here", ["0", "1"], RESTART)],
 )
 def test_every_process_of_ours_is_watched(module: str, body: str, words: list[str], code: int) -> None:
     program = WAITING.format(module=module, body=body, words=words)
@@ -140,15 +140,19 @@ def test_every_process_of_ours_is_watched(module: str, body: str, words: list[st
         input="x", site=None, model="", style=None, stream={}, device="cuda", precision="auto", optimise="auto",
         allow_unsigned=False, json=False,
     )  # fmt: skip
-    done = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    done = subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe)
     assert done.stdin is not None
+    assert done.stdout is not None
     done.stdin.write(msgspec.json.encode(request) + b"\n")
     done.stdin.flush()  # and left open: its end would say that the parent is gone
     assert done.wait(60) == code
     assert done.stderr is not None
     assert done.stderr.read().startswith(b"cutline: the GPU has not answered")
-    done.stdin.close()
-    done.stderr.close()
+    beats = done.stdout.read()
+    assert set(beats) == (set(b".") if module == "compute" else set())  # a sign of life with every look
+    for end in (done.stdin, done.stdout, done.stderr):
+        end.close()
 
 
 COMPUTE = """
