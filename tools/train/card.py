@@ -78,7 +78,8 @@ def model_card(facts: CardFacts, evaluation: Evaluation) -> str:
     ]
     sums = ("MSE", "mse"), ("SAD", "sad"), ("Grad", "grad"), ("Conn", "conn")
     lines += [
-        ", ".join(f"{title} {evaluation.overall[name]:.4f}" for title, name in sums) + " (sums in thousands).",
+        ", ".join(f"{title} {evaluation.overall[name]:.4f}" for title, name in sums)
+        + " (the last three are sums, in thousands).",
         "",
     ]
     if evaluation.dtssd is not None:

@@ -106,12 +106,16 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     network = _network(options, resume)
     trainer = Trainer(network, _loop(options, network), resume=resume)
     teacher = OnnxTeacher(options.teacher, plate=network.shape.plate) if options.teacher else None
+    curves = options.output / "curves.png"
+
+    def draw() -> None:
+        draw_curve(tuple(trainer.losses), curves)
+
     if trainer.step < options.steps:
         feed = Feed(_feed(options, network, trainer.step))
         with closing(feed), Meter(console, trainer.step, options.steps) as meter:
-            trainer.run(feed, saved, teacher=teacher, progress=meter.update)
-    curves = options.output / "curves.png"
-    draw_curve(tuple(trainer.losses), curves)
+            trainer.run(feed, saved, teacher=teacher, progress=meter.update, saved=draw)
+    draw()
     return _finish(options, trainer, curves, console)
 
 

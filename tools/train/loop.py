@@ -110,6 +110,7 @@ class Trainer:
         *,
         teacher: Teacher | None = None,
         progress: Callable[[int, float], None] | None = None,
+        saved: Callable[[], None] | None = None,
     ) -> None:
         """Train up to `options.steps`, saving now and then and at the end.
 
@@ -117,11 +118,18 @@ class Trainer:
 
         Args:
             progress: called after each step with the number of steps done and the loss.
+            saved: called after each checkpoint.
         Raises:
             BadInputError: the loss is no longer a number; the last checkpoint is untouched.
             StorageError: a checkpoint could not be saved; the one before it is untouched.
         """
-        options, saved = self.options, time.monotonic()
+        options, since = self.options, time.monotonic()
+
+        def save() -> None:
+            save_checkpoint(checkpoint, self.checkpoint())
+            if saved:
+                saved()
+
         with ThreadPoolExecutor(1, "cutline-batches") as ahead:
             following = self._ask(ahead, batches)
             while following is not None:
@@ -139,10 +147,10 @@ class Trainer:
                 self.losses.append(loss)
                 if progress:
                     progress(self.step, loss)
-                if time.monotonic() - saved > options.save_every_s:
-                    save_checkpoint(checkpoint, self.checkpoint())
-                    saved = time.monotonic()
-        save_checkpoint(checkpoint, self.checkpoint())
+                if time.monotonic() - since > options.save_every_s:
+                    save()
+                    since = time.monotonic()
+        save()
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last whole step."""

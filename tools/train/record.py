@@ -75,7 +75,7 @@ def write_card(record: Record, shots: int, console: Console) -> Path:
         measured_on=f"{shots} held-out shots at {record.width}x{record.height}, seed {asked.seed} (`cutline eval "
         f"{record.onnx.name}{folders} --shots {shots}`): other goods, textures, places and seeds than in training.",
         limits=(
-            f"Nobody has judged this network by eye yet. The worst of these shots are in `{record.onnx.stem}-worst.png`.",
+            f"Nobody has judged this network by eye yet: see `{record.onnx.stem}-worst.png`, the worst of these shots.",
             "Generated shots stand for real ones: try it on footage of the place where it will run.",
         ),
         licence="Apache-2.0 for what this program brings; the pictures it was trained on have licences of their own",

@@ -143,6 +143,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     """
     if importlib.util.find_spec("torch") is None:
         raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
+    from cutline.tools.scenes.packshots import load_photographs
     from cutline.tools.train.curves import draw_curve
     from cutline.tools.train.meter import Meter
     from cutline.tools.train.style_frames import StyleFrames
@@ -150,6 +151,8 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     from cutline.tools.train.style_report import as_tensor
 
     style = _style_image(options)
+    if options.scenes is not None:
+        load_photographs(options.scenes, "test")  # what it is measured on at the end must not be missed there
     loop = _loop_options(options)
     features = _features(options, style, loop.device)
     network = _network(options)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import BadInputError, ContractError, DeviceError, InternalError, NoInputError, UsageError
+from cutline.tools.scenes.seeds import in_split
 from cutline.tools.train import style_report
 from cutline.tools.train.export import read_onnx
 from cutline.tools.train.start import load_style_start
@@ -258,6 +259,16 @@ def test_bad_images_are_refused_with_the_right_exit_code(tmp_path: Path) -> None
     cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(BadInputError, match="too small"):
         train_style(StyleTrainOptions(image=tmp_path / "dot.png", output=tmp_path / "o"), quiet())
+    assert not (tmp_path / "o").exists()
+
+
+def test_photographs_of_which_none_is_held_out_are_refused_before_the_training(tmp_path: Path, image: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    name = next(f"p{n}" for n in range(99) if in_split(f"p{n}", "train"))
+    cv2.imwrite(str(few / f"{name}.png"), np.zeros((96, 128, 3), np.uint8))
+    with pytest.raises(BadInputError, match="no picture for the test split"):
+        train_style(StyleTrainOptions(image=image, scenes=few, output=tmp_path / "o"), quiet())
     assert not (tmp_path / "o").exists()
 
 
