@@ -9,11 +9,12 @@ finds the driver at fault.
 from __future__ import annotations
 
 import importlib.util
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +35,7 @@ from cutline.runtime.errors import CutlineError, DeviceError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
 
-__all__ = ["NAME", "check_video", "measure", "write_clip"]
+__all__ = ["NAME", "check_video", "judge", "look_at", "luma_of", "measure", "write_clip"]
 
 NAME: Final = "video on the device"
 FORM: Final = FrameFormat(width=1920, height=1080)
@@ -42,6 +43,7 @@ FRAMES: Final = 240
 COMPARED: Final = 8  # frames that are fetched from the device and compared byte by byte
 RATE: Final = Fraction(30)
 BITS_PER_S: Final = 8_000_000
+LEAST_DB: Final = 25.0  # of what was encoded against what was composed; another frame of the clip is below 20
 COST_MS: Final = 0.5  # of the network that stands in
 LIMIT_S: Final = 120
 
@@ -86,14 +88,14 @@ def measure(bed: Bed, clip: Path, form: FrameFormat) -> tuple[Check, list[Packet
 
 
 def write_clip(path: Path, form: FrameFormat, frames: int) -> None:
-    """H.264 with B-frames: a bright block that crosses noise."""
+    """H.264 with B-frames: a bright block that crosses slight noise, which is lighter or darker in every frame."""
     rng = np.random.default_rng(1)
-    noise = rng.integers(16, 120, (form.height * 3 // 2, form.width), np.uint8)
+    noise = rng.integers(20, 30, (form.height * 3 // 2, form.width), np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "bf": "2"})
         stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
         for index in range(frames):
-            picture = noise.copy()
+            picture = noise + np.uint8(37 * index % 100)
             left = index * form.width // (2 * frames)
             picture[form.height // 4 : form.height // 2, left : left + form.width // 4] = 220
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
@@ -137,8 +139,7 @@ def _run(bed: Bed, clip: Path, form: FrameFormat) -> Iterator[Packet]:
 
         for surface, pts in decoder:
             if between is None:
-                options = StreamOptions(input="-", background="#00ff00")
-                between = DeviceStream(bed.engine, form, options, pitch=surface.luma_pitch)
+                between = _between(bed, form, surface.luma_pitch)
                 undo.callback(between.close)
                 undo.callback(_settle, bed, encoding, decoding)  # before its slots go
             if not between.room:
@@ -147,6 +148,10 @@ def _run(bed: Bed, clip: Path, form: FrameFormat) -> Iterator[Packet]:
         while between is not None and between.running:
             yield from take(between)
         yield from encoder.finish()
+
+
+def _between(bed: Bed, form: FrameFormat, pitch: int) -> DeviceStream:
+    return DeviceStream(bed.engine, form, StreamOptions(input="-", background="#00ff00"), pitch=pitch)
 
 
 def _settle(bed: Bed, *streams: Stream) -> None:
@@ -158,12 +163,46 @@ def _settle(bed: Bed, *streams: Stream) -> None:
     bed.driver.release(mark)
 
 
-def _plays(packets: list[Packet], folder: Path) -> int:
-    """Frames that FFmpeg decodes from the packets."""
-    path = folder / "out.h264"
-    path.write_bytes(b"".join(packet.data for packet in packets))
-    with av.open(str(path), format="h264") as container:
-        return sum(1 for _ in container.decode(video=0))
+def luma_of(bed: Bed, clip: Path, form: FrameFormat) -> list[NDArray[np.uint8]]:
+    """The first composites' luma, fetched one after the other: what the encoder should have seen."""
+    found: list[NDArray[np.uint8]] = []
+    with closing(SurfaceDecoder(bed.driver, clip, stream=bed.stream)) as decoder, ExitStack() as undo:
+        between: DeviceStream | None = None
+        for _, (surface, pts) in zip(range(COMPARED), decoder, strict=False):
+            between = between or undo.enter_context(closing(_between(bed, form, surface.luma_pitch)))
+            between.start(surface, Timestamp(pts, decoder.time_base, 0), stream=bed.stream)
+            frame = between.finish()
+            pitch = frame.composite.luma_pitch
+            found.append(bed.get(frame.composite.y, (form.height, pitch), np.uint8)[:, : form.width])
+            between.give_back(frame, stream=bed.stream)
+        bed.settle()
+    return found
+
+
+def look_at(path: Path, wanted: Sequence[NDArray[np.uint8]]) -> tuple[int, float]:
+    """Frames that FFmpeg decodes, and the lowest PSNR in dB of the luma of those that are known."""
+    count, lowest = 0, math.inf
+    with av.open(str(path)) as container:
+        for picture in container.decode(video=0):
+            if count < len(wanted):
+                luma = picture.to_ndarray()[: picture.height, : picture.width].astype(np.float64)
+                error = float(np.mean((luma - wanted[count]) ** 2))
+                lowest = min(lowest, 10 * math.log10(255**2 / error) if error else math.inf)
+            count += 1
+    return count, lowest
+
+
+def judge(check: Check, count: int, lowest_db: float) -> Check:
+    """The check with what became of its packets."""
+    notes = list(check.notes)
+    notes += [] if count == FRAMES else [f"{count} of {FRAMES} frames can be decoded again"]
+    notes += [] if lowest_db >= LEAST_DB else ["what was encoded is not what was composed"]
+    return msgspec.structs.replace(
+        check,
+        verdict="failed" if notes else check.verdict,
+        figures={**check.figures, "lowest PSNR dB": lowest_db if math.isfinite(lowest_db) else str(lowest_db)},
+        notes=tuple(notes),
+    )
 
 
 def main(ordinal: int) -> int:
@@ -180,9 +219,10 @@ def main(ordinal: int) -> int:
                 bed.take(SpinNetwork(driver, contract, cost_ms=COST_MS), "stand-in")
                 with bed.scope():
                     check, packets = measure(bed, clip, FORM)
-            if (found := _plays(packets, Path(folder))) != FRAMES:
-                notes = (*check.notes, f"{found} of {FRAMES} frames can be decoded again")
-                check = msgspec.structs.replace(check, verdict="failed", notes=notes)
+                    wanted = luma_of(bed, clip, FORM)
+            out = Path(folder) / "out.h264"
+            out.write_bytes(b"".join(packet.data for packet in packets))
+            check = judge(check, *look_at(out, wanted))
     except CutlineError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import msgspec
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "cuda"))
@@ -97,6 +100,33 @@ def test_packets_out_of_order_fail(bed: Bed, codec: FakeCodec, clip: Path, monke
     check, _ = video.measure(bed, clip, FORM)
     assert check.notes == ("packets are not in the order of frames",)
     assert codec.encoders
+
+
+@pytest.mark.usefixtures("codec")
+def test_composites_are_fetched_in_the_order_of_frames(bed: Bed, clip: Path) -> None:
+    """The small device writes each frame's own luma over the composite's first bytes."""
+    found = video.luma_of(bed, clip, FORM)
+    assert len(found) == video.COMPARED
+    answers = [float(np.frombuffer(luma[0, :4].tobytes(), np.float32)[0]) for luma in found]
+    with av.open(str(clip)) as container:
+        codes = [float(picture.to_ndarray()[0, 0]) for picture in container.decode(video=0)]
+    assert answers == codes[: video.COMPARED]
+
+
+def test_what_was_encoded_is_told_from_other_frames(clip: Path) -> None:
+    with av.open(str(clip)) as container:
+        lumas = [picture.to_ndarray()[: FORM.height, : FORM.width] for picture in container.decode(video=0)]
+    assert video.look_at(clip, lumas) == (12, math.inf)
+    count, lowest = video.look_at(clip, lumas[1:])
+    assert count == 12
+    assert lowest < 20 < video.LEAST_DB
+    passed = Check(name="x", verdict="measured")
+    assert video.judge(passed, video.FRAMES, 40.0).verdict == "measured"
+    assert video.judge(passed, video.FRAMES, lowest).notes == ("what was encoded is not what was composed",)
+    odd = video.judge(passed, video.FRAMES, math.nan)
+    assert odd.verdict == "failed"
+    assert msgspec.json.decode(msgspec.json.encode(odd), type=Check) == odd  # JSON has no number for it
+    assert video.judge(passed, 3, 40.0).notes == (f"3 of {video.FRAMES} frames can be decoded again",)
 
 
 def test_without_the_package_it_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
