@@ -141,8 +141,19 @@ def test_a_device_lost_while_stopping_is_no_reason_to_start_again() -> None:
     assert children.started == 1
 
 
-def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: Path) -> None:
-    """The real child: its device is lost at the first start, and well at the second."""
+IS_LOST = "    def wait(*given): raise cuda_error('CUDA_ERROR_LAUNCH_FAILED', 'broken', 'waiting for a frame')\n"
+HANGS = (
+    "    from cutline.runtime.cuda import watchdog\n"
+    "    watchdog.Watchdog.__init__.__kwdefaults__['look_s'] = 0.02\n"
+    "    def wait(*given):\n"
+    "        import time\n"
+    "        with watchdog.Call('waiting for a frame'): time.sleep(100)\n"
+)
+
+
+@pytest.mark.parametrize("fault", [IS_LOST, HANGS], ids=["lost", "hangs"])
+def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: Path, fault: str) -> None:
+    """The real child: its device is lost or gives no answer at the first start, and is well at the second."""
     from cutline.tools import compute
 
     marker, clip = tmp_path / "was-here", "synthetic://kiosk?seed=1&size=320x180"
@@ -158,8 +169,8 @@ def test_a_stream_whose_device_is_lost_comes_back_in_another_process(tmp_path: P
         f"marker = pathlib.Path({str(marker)!r})\n"
         "if not marker.exists():\n"
         "    marker.touch()\n"
-        "    def lost(*given): raise cuda_error('CUDA_ERROR_LAUNCH_FAILED', 'broken', 'waiting for a frame')\n"
-        "    cpu_path.CpuPath.wait = lost\n"
+        f"{fault}"
+        "    cpu_path.CpuPath.wait = wait\n"
         "from cutline.tools.compute import main\n"
         "main()\n"
     )
