@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
+
+from numpy.typing import NDArray
 
 from cutline.runtime.cuda.driver import Event, Stream
 from cutline.runtime.cuda.engine import CudaEngine
@@ -144,6 +146,14 @@ class DeviceStream:
         self._driver.attach()
         self._driver.record(self._back[frame.slot], stream=stream)
         self._free.append(frame.slot)
+
+    def set_plate(self, tensor: NDArray[Any]) -> None:
+        """Copy the clean plate's tensor (contract.plate's shape) in, for every frame started from now on."""
+        self._path.set_plate(tensor)
+
+    def set_strength(self, strength: float) -> None:
+        """Set the style strength, 0 to 1, for every frame started from now on."""
+        self._path.set_strength(strength)
 
     def close(self) -> None:
         """Wait for what runs, then free everything. What the caller queued must have ended. Works twice."""

@@ -141,6 +141,25 @@ def test_a_first_frame_forgets_what_came_before_it() -> None:
     assert codec.encoded[-1] == 9
 
 
+def test_a_plate_is_seen_by_the_frames_started_after_it() -> None:
+    with opened(shape=contract(plate=True)) as (stream, codec):
+        for index in range(3):
+            stream.set_plate(np.full((1, 3, 8, 16), index, np.float32))
+            stream.start(codec.decode(5), at(index), stream=codec.decoding)
+        for _ in range(3):
+            take(stream, codec)
+    assert codec.encoded == [5, 1005, 2005]
+
+
+def test_style_strength_reaches_post() -> None:
+    with opened() as (stream, codec):
+        stream.set_strength(0.25)
+        stream.start(codec.decode(5), at(0), stream=codec.decoding)
+        frame = stream.finish()
+        assert octets(frame.composite.y + 4, 4).tobytes() == np.float32(0.25).tobytes()
+        stream.give_back(frame, stream=codec.encoding)
+
+
 def test_more_frames_than_slots_and_frames_that_never_began_are_refused() -> None:
     with opened() as (stream, codec):
         with pytest.raises(UsageError, match="no frame is running"):
