@@ -132,7 +132,12 @@ def train_style(
     if json:
         _print_json(report)
     else:
+        figures = report.figures
         console.print(f"{report.bundle}: {report.weights:,} weights, {report.gflop:.2f} GFLOP, loss {report.loss:.4f}")
+        console.print(
+            f"content: SSIM {figures.content_ssim:.3f} to the input; style: Gram distance {figures.style_after:.3f}, "
+            f"{figures.style_before:.3f} before; flicker: {figures.flicker:.2f} of the input's own"
+        )
 
 
 def evaluate(

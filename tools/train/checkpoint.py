@@ -14,7 +14,7 @@ import torch
 from cutline.runtime.errors import BadInputError, ContractError, StorageError
 from cutline.tools.train.networks import CutNet, NetworkShape
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store", "why_unread"]
 
 _SCHEMA = 2
 
@@ -102,7 +102,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         pickle.UnpicklingError,
         ContractError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInputError(
-            f"the checkpoint cannot be read: {reason}", remedy="Delete it to start again.", path=str(path)
+            f"the checkpoint cannot be read: {why_unread(error)}", remedy="Delete it to start again.", path=str(path)
         ) from error
+
+
+def why_unread(error: Exception) -> str:
+    """Say in one line why a file of numbers could not be read; PyTorch's own words advise to run what is in it."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds something else than numbers"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return (str(error).splitlines() or [type(error).__name__])[0]

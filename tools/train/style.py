@@ -157,6 +157,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     features = _features(options, style, loop.device)
     network = _network(options)
     settle(options.output, {k: v for k, v in asdict(options).items() if k not in ("output", "device", "rate")})
+    console.print(f"making {options.frames} pictures to learn on")
     frames = StyleFrames(
         width=options.width,
         height=options.height,
@@ -174,6 +175,7 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
         trainer.run(frames, saved, meter.update)
     curves = options.output / "curves.png"
     draw_curve(tuple(trainer.losses), curves)
+    console.print("measuring on held-out pictures")
     return _finish(options, trainer.average.cpu().eval(), style, trainer.losses, curves)
 
 

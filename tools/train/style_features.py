@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutline.runtime.errors import BadInputError, NoInputError
+from cutline.tools.train.checkpoint import why_unread
 
 __all__ = ["Features", "RandomBank", "StyleTargets", "Vgg", "gram", "gram_distance", "load_vgg"]
 
@@ -152,11 +153,8 @@ def load_vgg(path: Path) -> Vgg:
             before = width
         return Vgg(found)
     except (*_UNUSABLE, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (
-            f"{error} is missing" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
-        )
         raise BadInputError(
-            f"these are no weights of VGG-19: {reason}",
+            f"these are no weights of VGG-19: {why_unread(error)}",
             remedy="Give a .npz or a PyTorch state dictionary with torchvision's names.",
             path=str(path),
         ) from error

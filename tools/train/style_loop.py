@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutline.runtime.errors import BadInputError, ContractError, UsageError
-from cutline.tools.train.checkpoint import store
+from cutline.tools.train.checkpoint import store, why_unread
 from cutline.tools.train.export import MEAN, STD
 from cutline.tools.train.style_canvas import Still, draw_canvas, still_channels
 from cutline.tools.train.style_features import Features, StyleTargets
@@ -233,8 +233,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> BadInputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return BadInputError(f"the checkpoint cannot be read: {reason}", remedy="Delete it to start again.", path=str(path))
+    return BadInputError(
+        f"the checkpoint cannot be read: {why_unread(error)}", remedy="Delete it to start again.", path=str(path)
+    )
 
 
 def _on_cpu(network: StyleNet) -> dict[str, Tensor]:
