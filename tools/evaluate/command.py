@@ -88,21 +88,21 @@ def figures_tables(found: Evaluation) -> tuple[Table, Table]:
     for title in _BY_GOODS.values():
         by_goods.add_column(title, justify="right")
     for name, figures in {"all": {**found.overall, "shots": found.shots}, **found.categories}.items():
-        by_goods.add_row(name, *(_cell(figures.get(column)) for column in _BY_GOODS))
+        by_goods.add_row(name, *(_cell(figures.get(column), column) for column in _BY_GOODS))
     of_all = Table()
     for title in (*_OF_ALL.values(), "flicker", "dtSSD"):
         of_all.add_column(title, justify="right")
     over_time = ((found.flicker, found.raw_flicker), (found.dtssd, found.raw_dtssd))
     pairs = ("" if a is None or b is None else f"{a:.2f} ({b:.2f})" for a, b in over_time)
-    of_all.add_row(*(_cell(found.overall.get(column)) for column in _OF_ALL), *pairs)
+    of_all.add_row(*(_cell(found.overall.get(column), column) for column in _OF_ALL), *pairs)
     of_all.caption = "SAD, Grad and Conn in thousands; flicker and dtSSD x 100, in brackets without the temporal filter"
     return by_goods, of_all
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | None, name: str) -> str:
     if value is None:
         return ""
-    return f"{value:.0f}" if value == int(value) and value > 1 else f"{value:.4f}" if value < 1 else f"{value:.2f}"
+    return f"{value:.0f}" if name == "shots" else f"{value:.4f}" if value <= 1 else f"{value:.2f}"
 
 
 @final

@@ -69,7 +69,7 @@ def model_card(facts: CardFacts, evaluation: Evaluation) -> str:
         "|---|" + "---:|" * len(_TITLES),
     ]
     rows = {"all": {**evaluation.overall, "shots": float(evaluation.shots)}, **evaluation.categories}
-    lines += [f"| {name} | " + " | ".join(_cell(row.get(c)) for c in _COLUMNS) + " |" for name, row in rows.items()]
+    lines += [f"| {name} | " + " | ".join(_cell(row.get(c), c) for c in _COLUMNS) + " |" for name, row in rows.items()]
     lines += [
         "",
         f"Flicker (dtSSD x 100, still goods under noise of three levels): {evaluation.flicker:.2f} behind the "
@@ -103,7 +103,7 @@ def _floor(floor: Floor, evaluation: Evaluation) -> str:
     return f"| {floor.title} | {sign} {floor.limit:g} | {_cell(found)} | {'reached' if reached else '**missed**'} |"
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | None, name: str = "") -> str:
     if value is None:
         return ""
-    return f"{value:.0f}" if value > 1 and value == int(value) else f"{value:.1f}" if value > 1 else f"{value:.4f}"
+    return f"{value:.0f}" if name == "shots" else f"{value:.1f}" if value > 1 else f"{value:.4f}"

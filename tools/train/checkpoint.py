@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import os
 import pickle
 from dataclasses import asdict, dataclass
@@ -61,18 +61,18 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def store(path: Path, plain: dict[str, Any]) -> None:
     """Write numbers and tensors to a file that is either whole or not there. Raises as save_checkpoint does."""
-    part = path.with_name(path.name + ".part")
+    part, whole = path.with_name(path.name + ".part"), io.BytesIO()
+    torch.save(plain, whole)  # straight to a full disk it would say neither that it is full nor where
     try:
         with part.open("wb") as file:
-            torch.save(plain, file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch turns a short write into a RuntimeError
+    except OSError as error:
         part.unlink(missing_ok=True)
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         raise StorageError(
-            "the disk is full; the checkpoint was not saved" if full else f"the checkpoint was not saved: {error}",
+            f"the checkpoint was not saved: {error.strerror}",
             remedy="Free some space and repeat the command: it goes on from the last checkpoint.",
             path=str(path),
         ) from error

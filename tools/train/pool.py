@@ -86,6 +86,7 @@ def create_pool(folder: Path, *, capacity: int, width: int, height: int) -> Pool
         OutputError: the folder cannot be made, or holds a pool of another shape.
         StorageError: there is no room on the disk.
     """
+    pixels = capacity * height * width * _PLANES
     facts = {"schema": _SCHEMA, "capacity": capacity, "width": width, "height": height}
     described = folder / "pool.json"
     try:
@@ -96,15 +97,19 @@ def create_pool(folder: Path, *, capacity: int, width: int, height: int) -> Pool
             raise OutputError(
                 "the folder holds a pool of another shape", remedy="Name an empty folder.", folder=str(folder)
             )
-        for name, size in (("pixels.u8", capacity * height * width * _PLANES), ("stamps.u32", capacity * 4)):
+        for name, size in (("pixels.u8", pixels), ("stamps.u32", capacity * 4)):
             with (folder / name).open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size)  # a mapping that finds the disk full is a killed process
         described.write_text(json.dumps(facts))
     except OSError as error:
         full = error.errno == errno.ENOSPC
         kind = StorageError if full else OutputError
-        remedy = "Free some space, or ask for a smaller pool." if full else "Check the folder and its permissions."
-        raise kind(f"the pool cannot be made: {error.strerror}", remedy=remedy, folder=str(folder)) from error
+        remedy = (
+            "Free some space, or set TMPDIR to a folder with more." if full else "Check the folder and its permissions."
+        )
+        raise kind(
+            f"the pool cannot be made: {error.strerror}", remedy=remedy, folder=str(folder), bytes=pixels
+        ) from error
     return Pool(folder, capacity, width, height)
 
 

@@ -139,6 +139,7 @@ def test_every_figure_can_be_read_where_nothing_is_wider_than_80_columns() -> No
     text = io.StringIO()
     Console(file=text, width=80).print(*figures_tables(found), sep="\n")
     assert "transparent" in text.getvalue()
+    assert "│ opaque      │     1 │" in text.getvalue()
     assert "\u2026" not in text.getvalue()  # rich's sign of something cut off
     figures = {**found.overall, **found.categories["opaque"], "dtssd": found.dtssd}
     for name in ("iou", "mad", "inside_mad", "psnr", "ssim", "dtssd"):

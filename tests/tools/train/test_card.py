@@ -18,7 +18,7 @@ def card(flicker: float = 0.5) -> str:
             "grad": 0.75,
             "conn": 1.25,
         },
-        categories={"transparent": {"inside_mad": 0.18, "shots": 3.0}},
+        categories={"transparent": {"inside_mad": 0.18, "shots": 1.0}},
         flicker=flicker,
         raw_flicker=1.5,
         frames=(),
@@ -60,5 +60,5 @@ def test_the_card_has_every_section_and_the_figures_by_category() -> None:
     text = card()
     for title in ("## Data", "## Training", "## Figures", "## Where it fails"):
         assert title in text
-    assert "| transparent | 3 |  |  |  |  | 0.1800 |  |  |" in text
+    assert "| transparent | 1 |  |  |  |  | 0.1800 |  |  |" in text
     assert "1.30 M weights, 1.99 GFLOP" in text
