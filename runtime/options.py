@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from cutline.runtime.errors import UsageError
+from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.printable import printable
+from cutline.runtime.sources.address import Address, Kind, list_pictures
 
 __all__ = ["StreamOptions"]
 
@@ -56,10 +59,17 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                     f"output is the same file as {what}", remedy="Choose another output name.", output=self.output
                 )
 
+        if taken := _taken_picture(self.input, self.output):
+            raise UsageError(
+                "the output would write over a picture that is read",
+                remedy="Choose another folder or another name.",
+                picture=str(taken),
+            )
+
     @property
     def shown_name(self) -> str:
         """The name in reports."""
-        return self.name or Path(self.input).name or self.input
+        return printable(self.name or Path(self.input).name or self.input)
 
     def _demand(self, truth: bool, field: str, wanted: str) -> None:
         if not truth:
@@ -70,6 +80,20 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @staticmethod
     def _positive(value: float | None) -> bool:
         return value is None or (math.isfinite(value) and value > 0)
+
+
+def _taken_picture(source: str, output: str) -> Path | None:
+    """A picture of the input whose name a numbered output would take too."""
+    pattern = Path(output) / "%05d.png" if output.endswith("/") or Path(output).is_dir() else Path(output)
+    before, number, after = re.split(r"(%0?\d*d)", pattern.name, maxsplit=1) if "%" in pattern.name else ("", "", "")
+    try:
+        if not number or Address.parse(source).kind is not Kind.PICTURES:
+            return None
+        pictures = list_pictures(source)
+    except (CutlineError, OSError):
+        return None  # whoever opens it says what is wrong
+    name, folder = re.compile(re.escape(before) + r"\d+" + re.escape(after)), pattern.parent.resolve()
+    return next((p for p in pictures if name.fullmatch(p.name) and p.parent.resolve() == folder), None)
 
 
 def _same_file(first: str | None, second: str) -> bool:

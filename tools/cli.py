@@ -12,6 +12,7 @@ import typer
 
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.printable import printable
 from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
 from cutline.tools.entry import INTERRUPTED
@@ -177,5 +178,5 @@ def guarded(body: Callable[[], Any], *, debug: bool) -> int:
 def _complain(text: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"cutline: {text}", file=sys.stderr)
+    print(printable(f"cutline: {text}"), file=sys.stderr)
     return code

@@ -21,6 +21,7 @@ from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import BadInputError, CutlineError, DeviceLostError, NoInputError, UsageError
 from cutline.runtime.late_runner import LateRunner
 from cutline.runtime.options import StreamOptions
+from cutline.runtime.printable import printable
 from cutline.runtime.runner import Runner, Running, RunReport, run_together
 from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
 from cutline.runtime.slots import Counts
@@ -82,7 +83,7 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
         raise UsageError("the output - and --json both want stdout", remedy="Leave one of them out.")
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
-        engine, style = _engines(request, streams, stack)
+        engine, styles = _engines(request, streams, stack)
         why = f" (auto: {engine.chosen})" if engine.chosen else ""
         console.print(f"cutline: {engine.name} on {engine.device}, {engine.precision}{why}", soft_wrap=True)
         runners: list[Running] = []
@@ -91,7 +92,11 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
             waits = request.site is not None and is_live(options.input)  # nobody is there to start a site once more
             with _named(label):
                 runner = (LateRunner if waits else Runner)(
-                    engine, options, style=style, on_notice=_printer(console, label), on_lost=on_lost
+                    engine,
+                    options,
+                    style=styles.get(options.style or ""),
+                    on_notice=_printer(console, label),
+                    on_lost=on_lost,
                 )
             if isinstance(runner, Runner):
                 stack.callback(runner.close)
@@ -156,10 +161,11 @@ def _streams(request: RunRequest) -> list[StreamOptions]:
                 f"with a site file {', '.join(sorted(void))} would change nothing",
                 remedy="Write it into the tables of the streams.",
             )
-        return read_site(Path(request.site))
+        tables = read_site(Path(request.site))
+        return [msgspec.structs.replace(stream, style=stream.style or request.style) for stream in tables]
     if request.input is None:
         raise UsageError("no input is given", remedy="Give INPUT, or --streams SITE.toml.")
-    return [_options({"input": request.input, **request.stream}, "")]
+    return [_options({"input": request.input, "style": request.style, **request.stream}, "")]
 
 
 def _options(fields: dict[str, Any], where: str) -> StreamOptions:
@@ -186,8 +192,8 @@ def _model(request: RunRequest, streams: list[StreamOptions]) -> str:
     return request.model or ("cutout-plate" if with_plate else "cutout")
 
 
-def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack) -> tuple[Engine, Engine | None]:
-    """Open and compile the network, and the style network where one is asked for; they live until the stack unwinds."""
+def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack) -> tuple[Engine, dict[str, Engine]]:
+    """Open and compile the network, and the style networks that are asked for; they live until the stack unwinds."""
     file = any(Path(s.input).is_file() and s.pace is None for s in streams)
     optimise = (
         request.optimise if request.optimise != "auto" else ("throughput" if file or len(streams) > 1 else "latency")
@@ -199,14 +205,20 @@ def _engines(request: RunRequest, streams: list[StreamOptions], stack: ExitStack
     except msgspec.ValidationError as error:
         raise UsageError(str(error), remedy="See `cutline run --help`.") from error
 
-    def opened(name: str) -> Engine:
+    def opened(name: str, task: str) -> Engine:
         with open_bundle(name, allow_unsigned=request.allow_unsigned) as bundle:
+            if bundle.manifest.contract.task != task:
+                raise UsageError(
+                    f"--{'style' if task == 'style' else 'model'} wants a {task} network, and this is none",
+                    remedy="`cutline inspect` says what a bundle is for.",
+                    bundle=name,
+                )
             engine = open_engine(bundle, options)
         stack.callback(engine.close)
         return engine
 
-    matte = opened(_model(request, streams))
-    return matte, opened(request.style) if request.style else None
+    matte = opened(_model(request, streams), "matte")
+    return matte, {name: opened(name, "style") for name in dict.fromkeys(s.style for s in streams) if name}
 
 
 def _complain(report: RunReport, console: Console, label: str) -> None:
@@ -215,7 +227,7 @@ def _complain(report: RunReport, console: Console, label: str) -> None:
 
 
 def _printer(console: Console, label: str) -> Callable[[str], None]:
-    return lambda text: console.print(f"cutline: {label}{text}", soft_wrap=True, markup=False)
+    return lambda text: console.print(printable(f"cutline: {label}{text}"), soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -261,9 +273,19 @@ def _run_with_progress(runner: Runner, console: Console) -> RunReport:
         return runner.run(on_frame)
 
 
+def _printable(value: Any) -> Any:
+    """The same document, its texts fit for JSON, which is UTF-8; paths need not be."""
+    if isinstance(value, dict):
+        return {name: _printable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def _show(reports: list[RunReport], console: Console, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode({"streams": reports}), indent=2).decode() + "\n")
+        document = msgspec.json.encode({"streams": _printable(msgspec.to_builtins(reports))})
+        sys.stdout.write(msgspec.json.format(document, indent=2).decode() + "\n")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("stream", "in", "out", "dropped", "fps", "p50 ms", "p90 ms", "p99 ms", "MiB"):

@@ -8,6 +8,7 @@ another, into which the watchdog writes a byte with every look.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def start_compute(request: RunRequest) -> Child:
     finally:
         os.close(near)
         os.close(beats)
-    os.write(far, msgspec.json.encode(request) + b"\n")
+    os.write(far, json.dumps(msgspec.to_builtins(request)).encode() + b"\n")  # msgspec's wants names in UTF-8
     _LIFELINES.append(far)
     return Child(child, pulse)
 
@@ -83,7 +84,7 @@ def _read(fd: int) -> RunRequest:
     text = b""
     while not text.endswith(b"\n"):
         text += os.read(fd, 1 << 16)
-    return msgspec.json.decode(text, type=RunRequest)
+    return msgspec.convert(json.loads(text), RunRequest)
 
 
 def _beat(pulse: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cutline.runtime.errors import DeviceError, NoInputError, UsageError
+from cutline.runtime.printable import printable
 
 __all__ = ["PICTURES", "Address", "Kind", "Redactor", "is_live", "list_pictures", "stable_device"]
 
@@ -145,11 +146,11 @@ class Redactor:
         self.name = self.clean(uri)
 
     def clean(self, text: str) -> str:
-        """Replace user, password and secret query values by ***."""
+        """Replace user, password and secret query values by ***, and make one line of it."""
         text = _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1", text))
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text
+        return printable(text)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -70,7 +70,7 @@ class Resume(msgspec.Struct, frozen=True):
 class Open(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Open this URI. It travels here and not on the command line, where a password would show in the process list."""
 
-    uri: str
+    uri: bytes  # names of files need not be UTF-8
     policy: Policy
     pace_fps: float | None
     loop: bool

@@ -15,7 +15,7 @@ from cutline.runtime.sources.address import list_pictures
 from cutline.runtime.sources.convert import Converter, copy_planes
 from cutline.runtime.sources.exif import SEARCHED, exif_turn
 from cutline.runtime.sources.look import Turn
-from cutline.runtime.sources.reader import LIMITS, Lost, Traits
+from cutline.runtime.sources.reader import LIMITS, MAX_PIXELS, Lost, Traits
 from cutline.runtime.sources.trouble import LogTail
 
 __all__ = ["PictureReader", "load_picture"]
@@ -80,7 +80,10 @@ def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInputError(
-            "this is not a picture that can be decoded", remedy="Give a picture.", input=str(path), reason=reason
+            "this is not a picture that can be decoded",
+            remedy=f"Give a picture of at most {MAX_PIXELS // 1_000_000} megapixels.",
+            input=str(path),
+            reason=reason,
         ) from error
     planes = allocate_planes(format.width, format.height)
     copy_planes(ready, planes)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
+import struct
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.transport import ends_torn
 from cutline.runtime.sources.trouble import LogTail, explain
 
-__all__ = ["LIMITS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
+__all__ = ["LIMITS", "MAX_PIXELS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
 
 MAX_PIXELS: Final = 1 << 27  # of a decoded picture: 16384 x 8192; FFmpeg refuses more before it takes memory
 LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}  # options of every demuxer and decoder
@@ -184,6 +188,8 @@ class VideoReader:
         address = self._address
         options, name, demuxer = dict(LIMITS), address.uri, None
         if address.kind is Kind.STDIN:
+            if _is_at_end(0):
+                raise BadInputError("standard input is empty", remedy="Pipe a video into it.", input=self._name)
             name = "pipe:0"
         elif address.kind is Kind.CAMERA:
             name, demuxer = stable_device(name), "v4l2"
@@ -210,8 +216,6 @@ class VideoReader:
         path = self._address.uri
         if self._address.kind is Kind.FILE and os.path.isfile(path) and os.path.getsize(path) == 0:  # noqa: PTH113, PTH202
             return BadInputError("the file is empty", remedy="Give a video or picture file.", input=self._name)
-        if self._address.kind is Kind.STDIN and isinstance(error, EOFError | ValueError) and not self._log.last:
-            return BadInputError("standard input is empty", remedy="Pipe a video into it.", input=self._name)
         return explain(error, self._address, self._name, self._log.last)
 
     def _traits(self) -> Traits:
@@ -237,3 +241,13 @@ class VideoReader:
             pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
             hdr=_HDR.get(int(stream.codec_context.color_trc)),
         )
+
+
+def _is_at_end(fd: int) -> bool:
+    """Whether a pipe, socket or file has no byte left; waits for the first one, and takes none."""
+    select.select([fd], [], [])
+    try:
+        (left,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+    except OSError:  # /dev/null and other devices do not know
+        return False
+    return bool(left == 0)

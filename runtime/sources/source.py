@@ -248,7 +248,7 @@ class Source:
         limit = None if options.frame_limit is None else options.frame_limit - self._next
         child.channel.send(
             Open(
-                uri=self._address.uri,
+                uri=os.fsencode(self._address.uri),
                 policy=options.policy,
                 pace_fps=options.pace_fps,
                 loop=options.loop,

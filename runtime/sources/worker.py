@@ -80,7 +80,7 @@ class Worker:
             message = self._wait()
             if not isinstance(message, Open):
                 raise InternalError("a source process was not told what to open", remedy="Report this.")
-            self._redactor = Redactor(message.uri)
+            self._redactor = Redactor(os.fsdecode(message.uri))
             self._serve(message)
             self._channel.send(Over(self._skipped))
         except _Closing:
@@ -101,7 +101,7 @@ class Worker:
         self._channel.send(Failed.of(type(error)(clean(error.what), remedy=error.remedy, **facts), self._skipped))
 
     def _serve(self, request: Open) -> None:
-        address = Address.parse(request.uri)
+        address = Address.parse(os.fsdecode(request.uri))
         if address.kind is not Kind.CUSTOM:
             _limit_memory(ADDRESS_SPACE)
             _limit_frame_time()

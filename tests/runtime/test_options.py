@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,38 @@ def test_an_output_that_would_replace_a_picture_in_use_is_refused(tmp_path: Path
     picture.write_bytes(b"x")
     with pytest.raises(UsageError, match=f"same file as {what}"):
         StreamOptions(input="in.mp4", output=str(picture), **{what: str(picture)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "refused"),
+    [
+        ("{}/*.png", "{}/%05d.png", True),
+        ("{}/*.png", "{}/x/../%05d.png", True),
+        ("{}/00007.png", "{}/", True),
+        ("{}", "{}/%d.png", True),
+        ("{}/*.png", "{}/out-%05d.png", False),
+        ("{}/*.png", "{}/x/%05d.png", False),
+        ("{}/*.png", "{}/%05d.jpg.png", False),
+        ("{}/*.jpg", "{}/%05d.png", False),
+        ("{}/clip.mp4", "{}/%05d.png", False),
+    ],
+)
+def test_numbered_pictures_are_not_written_over_those_that_are_read(
+    tmp_path: Path, source: str, output: str, refused: bool
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "00007.png").write_bytes(b"x")
+    given = {"input": source.format(tmp_path), "output": output.format(tmp_path)}
+    if refused:
+        with pytest.raises(UsageError, match=r"write over a picture.*00007\.png"):
+            StreamOptions(**given)
+    else:
+        StreamOptions(**given)
+
+
+def test_a_name_that_is_no_text_is_shown_as_text() -> None:
+    assert StreamOptions(input=os.fsdecode(b"/a/caf\xe9\n\x1b[31m.mp4")).shown_name == r"caf\udce9\n\x1b[31m.mp4"
+    assert StreamOptions(input="/a/caf\u00e9 \u732b.mp4").shown_name == "caf\u00e9 \u732b.mp4"
 
 
 def test_a_stream_is_named_after_its_input() -> None:

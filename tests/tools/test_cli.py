@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -133,6 +134,9 @@ BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("policy unknown", ["{clip}", "--policy", "never"], 64, "never"),
     ("option unknown", ["{clip}", "--sparkle"], 64, "sparkle"),
     ("plate missing", ["{clip}", "--plate", "missing.png"], 66, "missing.png"),
+    ("plate that nobody takes", ["{clip}", "--model", "cutout", "--plate", "{clip}"], 64, "takes no plate"),
+    ("a matte network as style", ["{clip}", "--style", "cutout"], 64, "style network"),
+    ("a style as network", ["{clip}", "--model", "ink"], 64, "matte network"),
     ("both plates", ["{clip}", "--plate", "p.png", "--learn-plate", "3"], 64, "not both"),
 ]
 
@@ -168,6 +172,44 @@ def test_what_is_no_video_is_bad_data(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize(("given", "said"), [(b"hello\n" * 500, "not a video"), (b"", "empty")])
+def test_what_is_no_video_on_standard_input_is_bad_data(tmp_path: Path, given: bytes, said: str) -> None:
+    done = cutline("run", "-", tmp_path / "out.mp4", stdin=given)
+    assert done.returncode == 65, done.stderr
+    assert said in one_line(done)
+
+
+def test_pictures_are_never_written_over_those_that_are_read(clip: Path, tmp_path: Path) -> None:
+    assert cutline("run", clip, f"{tmp_path}/in/", "--frames", "2").returncode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    done = cutline("run", f"{tmp_path}/in/*.png", f"{tmp_path}/in/%05d.png", "--background", "#00ff00")
+    assert done.returncode == 64, done.stderr
+    assert "would write over a picture" in one_line(done)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()} == before
+
+
+def test_names_of_files_need_not_be_utf_8_nor_fit_a_terminal(clip: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m.mp4")
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    done = cutline("run", tmp_path / name, tmp_path / f"out{name}", "--background", tmp_path / name, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["streams"][0]["name"] == r"caf\udce9\n\x1b[31m.mp4"
+    assert frames_of(tmp_path / f"out{name}") == FRAMES
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / name.replace("mp4", "png")).write_bytes(b"no picture")
+    one_line(done := cutline("run", tmp_path / "pictures"))
+    assert done.returncode == 65
+    assert "\x1b" not in done.stderr
+
+
+def test_a_style_in_a_site_file_is_opened_like_any_other(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'[s]\ninput = "{clip}"\nstyle = "no such style"\n')
+    done = cutline("run", "--streams", site)
+    assert done.returncode == 66
+    assert "no such style" in one_line(done)
+
+
 def test_a_failed_run_leaves_an_existing_output_as_it_was(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"precious")
@@ -187,7 +229,8 @@ def test_a_truncated_file_gives_every_frame_that_decodes_and_says_so(clip: Path,
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     done = cutline("run", cut, tmp_path / "out.mp4")
     assert 0 < frames_of(tmp_path / "out.mp4") < FRAMES
-    assert done.returncode in (0, 65)
+    assert done.returncode == 65
+    assert "truncated" in one_line(done)
 
 
 @pytest.mark.parametrize("verb", ["run", "bench", "build", "inspect", "verify", "train", "eval", "doctor"])
