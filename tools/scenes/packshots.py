@@ -17,6 +17,7 @@ from cutline.tools.scenes.sprite import Sprite
 __all__ = ["key_from_white", "load_packshots", "load_photographs", "read_picture"]
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_CLEAR = {".png", ".webp", ".tif", ".tiff"}  # may have an alpha channel
 _PLAIN = 14  # code values a border pixel may differ from the border's median for the border to be plain
 _SOFT = 40  # difference from white from which an edge pixel is all product
 _GAP = 0.035  # of the shorter side: background does not reach through gaps narrower than this into white packaging
@@ -25,9 +26,15 @@ _LONGEST = 720  # pixels; larger pictures are reduced when they are read
 
 
 def read_picture(path: Path) -> U8:
-    """Return uint8[H, W, 3], RGB, its longer side at most 720 pixels. Raises BadInputError when it is no picture."""
+    """Return uint8[H, W, 3], RGB, its longer side at most 720 pixels; what is transparent becomes white.
+
+    Raises:
+        BadInputError: it is no picture.
+    """
     try:
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+        data = np.frombuffer(path.read_bytes() or b"\0", np.uint8)
+        picture = _on_white(data) if path.suffix.lower() in _CLEAR else None
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if picture is None else picture
     except (OSError, cv2.error):  # OpenCV raises where a header promises more pixels than it allows
         picture = None
     if picture is None:
@@ -37,6 +44,16 @@ def read_picture(path: Path) -> U8:
         picture = cv2.resize(picture, None, fx=reduce, fy=reduce, interpolation=cv2.INTER_AREA)
     rgb: U8 = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     return rgb
+
+
+def _on_white(data: U8) -> U8 | None:
+    """A coded picture with alpha, before white, uint8[H, W, 3], BGR; None when it has no alpha."""
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.dtype.kind != "u" or picture.shape[2:] != (4,):
+        return None
+    parts = picture.astype(np.float32) * np.float32(255 / np.iinfo(picture.dtype).max)
+    alpha = parts[..., 3:] / 255
+    return np.rint(parts[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def key_from_white(picture: U8) -> tuple[F32, F32] | None:

@@ -12,7 +12,13 @@ import pytest
 
 from cutline.runtime.errors import BadInputError, NoInputError
 from cutline.tools.scenes import make_scene
-from cutline.tools.scenes.packshots import key_from_white, load_packshots, load_photographs, shows_hands
+from cutline.tools.scenes.packshots import (
+    key_from_white,
+    load_packshots,
+    load_photographs,
+    read_picture,
+    shows_hands,
+)
 from cutline.tools.scenes.seeds import in_split
 from cutline.tools.scenes.shot import U8
 
@@ -110,6 +116,20 @@ def test_folders_that_cannot_be_used_are_named_for_what_they_are(tmp_path: Path)
     cv2.imwrite(str(unfit / f"{victim}.png"), np.full((50, 50, 3), 40, np.uint8))
     with pytest.raises(BadInputError, match=f"1 picture without a plain white background to key: {victim}.png"):
         load_packshots(unfit, "train")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_packshots_on_nothing_are_keyed_as_if_on_white(tmp_path: Path, kind: type) -> None:
+    full = np.iinfo(kind).max
+    picture = np.zeros((80, 80, 4), kind)  # transparent black around
+    cv2.circle(picture, (40, 40), 20, (full // 5, full // 4, full // 2, full), -1)
+    cv2.imwrite(str(tmp_path / "good.png"), picture)
+    found = read_picture(tmp_path / "good.png")
+    assert found[0, 0].tolist() == [255, 255, 255]
+    assert np.abs(found[40, 40].astype(int) - (127, 63, 51)).max() <= 1
+    cut = key_from_white(found)
+    assert cut is not None
+    assert cut[1].shape == pytest.approx((41, 41), abs=2)
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once_and_folders_are_no_files(tmp_path: Path) -> None:
