@@ -30,6 +30,10 @@ MAX_STRUCTURE_BYTES = 16 << 20  # of the file, apart from the weights
 HINT = "Export the model to ONNX again, or download it again."
 NEWEST_VERSION = 1000  # of any domain
 LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
+QUANTISED = frozenset(  # nothing is left to calibrate, and no float network to prove against
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+    | {"MatMulInteger"}
+)
 FORBIDDEN_TYPES = frozenset({onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128})
 
 
@@ -191,7 +195,7 @@ def check_names(model: onnx.ModelProto) -> None:
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Refuse operators that ONNX does not define, and loops.
+    """Refuse operators that ONNX does not define, loops, and networks that are quantised already.
 
     Raises:
         BadInputError: names each such operator once.
@@ -205,7 +209,7 @@ def check_operators(model: onnx.ModelProto) -> None:
     local = {(function.domain, function.name) for function in model.functions}
     nodes = [node for graph in all_graphs(model.graph) for node in graph.node]
     nodes += [node for function in model.functions for node in function.node]
-    unknown, loops = set(), set()
+    unknown, loops, rounding = set(), set(), set()
     for node in nodes:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if (node.domain, node.op_type) in local:
@@ -215,6 +219,8 @@ def check_operators(model: onnx.ModelProto) -> None:
             unknown.add(f"{node.domain}:{node.op_type}" if node.domain else node.op_type)
         elif node.op_type in LOOPS:
             loops.add(node.op_type)
+        elif node.op_type in QUANTISED:
+            rounding.add(node.op_type)
     if unknown:
         raise BadInputError(
             f"the model uses operators that ONNX does not define: {', '.join(sorted(unknown)[:8])}",
@@ -224,6 +230,11 @@ def check_operators(model: onnx.ModelProto) -> None:
         raise BadInputError(
             f"the model has loops: {', '.join(sorted(loops))}",
             remedy="Unroll them at export; a state from frame to frame is an input and an output.",
+        )
+    if rounding:
+        raise BadInputError(
+            f"the model is quantised already: {', '.join(sorted(rounding))}",
+            remedy="Give the float32 model that it was made from, with footage; it is quantised and proven here.",
         )
 
 

@@ -233,6 +233,15 @@ def test_a_loop_is_refused_by_name_before_anybody_runs_it(tmp_path: Path) -> Non
     assert "Loop" in refused(small_models.save(m.model({"image": (1, 3, 8, 8)}, {"alpha": (1, 3, 8, 8)}), tmp_path))
 
 
+def test_a_network_that_is_quantised_already_is_refused(tmp_path: Path) -> None:
+    m = small_models.Maker()
+    step, zero = m.weight(np.array(0.01, np.float32)), m.weight(np.array(0, np.uint8))
+    codes = m.node("QuantizeLinear", [m.conv("image", 3, 1), step, zero])
+    m.node("DequantizeLinear", [codes, step, zero], to="alpha")
+    said = refused(small_models.save(m.model({"image": (1, 3, 8, 8)}, {"alpha": (1, 1, 8, 8)}), tmp_path))
+    assert "quantised already" in said
+
+
 def bomb() -> onnx.ModelProto:
     m = small_models.Maker()
     x = m.weight(np.ones((1, 1, 1, 1), np.float32))
