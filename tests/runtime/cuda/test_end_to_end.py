@@ -5,21 +5,28 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_nvcodec import FakeCodec
 from numpy.typing import NDArray
+from small_device import floats, octets
 
 from cutline.runtime import Pipeline, StreamOptions
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.contract import ModelContract
+from cutline.runtime.cuda import nvcodec
+from cutline.runtime.cuda.device_stream import DeviceStream
 from cutline.runtime.cuda.driver import Grid, Stream
 from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.fake import A_CARD, FakeDriver, HostKernel
+from cutline.runtime.cuda.nvcodec import SurfaceDecoder
 from cutline.runtime.errors import DeviceError, DeviceLostError
+from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.runner import Runner
 from cutline.runtime.sessions import open_engine
 
@@ -148,6 +155,40 @@ def test_frames_are_those_of_the_cpu(pair: tuple[Any, CudaEngine], clip: Path, b
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background=background, frames=FRAMES)
     compare(pictures(gpu, options), pictures(cpu, options))
+
+
+@pytest.mark.parametrize("background", ["#00ff00", "blur:8", "original"])
+def test_frames_that_stay_on_the_device_are_those_of_the_cpu(
+    pair: tuple[Any, CudaEngine], clip: Path, background: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a decoder's NV12 surfaces to NV12 composites, none of them in host memory that anybody gave away."""
+    cpu, gpu = pair
+    monkeypatch.setitem(sys.modules, nvcodec.MODULE, FakeCodec(gpu.driver))  # type: ignore[arg-type]
+    options = StreamOptions(input=str(clip), background=background, frames=FRAMES)
+    with Pipeline(cpu, options) as pipeline:
+        form = pipeline.format
+    compare(surfaces(gpu, options, form), pictures(cpu, options, alpha=False))
+
+
+def surfaces(gpu: CudaEngine, options: StreamOptions, form: FrameFormat) -> list[dict[str, NDArray[Any]]]:
+    """The first frames through DeviceStream, read where they lie."""
+    image, found = gpu.contract.frame, []
+    decoding, pitch = gpu.driver.stream(), -(-form.width // 64) * 64
+    with (
+        closing(SurfaceDecoder(gpu.driver, Path(options.input), stream=decoding)) as decoder,
+        closing(DeviceStream(gpu, form, options, pitch=pitch)) as stream,
+    ):
+        for index, (surface, pts) in zip(range(FRAMES), decoder, strict=False):
+            stream.start(surface, Timestamp(pts, decoder.time_base, 0), stream=decoding, first=index == 0)
+            frame = stream.finish()
+            out = frame.composite
+            y = octets(out.y, form.height * out.luma_pitch).reshape(form.height, -1)[:, : form.width]
+            chroma = octets(out.u, form.chroma_height * out.chroma_pitch).reshape(form.chroma_height, -1)
+            u, v = (chroma[:, side : 2 * form.chroma_width : 2] for side in (0, 1))
+            matte = floats(frame.matte, image.height * image.width).reshape(image.height, image.width)
+            found.append({"y": y.copy(), "u": u.copy(), "v": v.copy(), "matte": matte.copy()})
+            stream.give_back(frame, stream=decoding)
+    return found
 
 
 def test_a_video_background_follows_its_own_time(pair: tuple[Any, CudaEngine], clip: Path) -> None:
