@@ -53,7 +53,7 @@ def _on_white(data: U8) -> U8 | None:
         return None
     parts = picture.astype(np.float32) * np.float32(255 / np.iinfo(picture.dtype).max)
     alpha = parts[..., 3:] / 255
-    return np.rint(parts[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.asarray(np.rint(parts[..., :3] * alpha + 255 * (1 - alpha)), np.uint8)
 
 
 def key_from_white(picture: U8) -> tuple[F32, F32] | None:

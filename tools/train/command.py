@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cutline.runtime.errors import DeviceError, UsageError
 from cutline.tools.results import write_whole
-from cutline.tools.train.folder import CHECKPOINT, settle
+from cutline.tools.train.folder import CHECKPOINT, settled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,6 +91,11 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     """
     if importlib.util.find_spec("torch") is None:
         raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
+    with settled(options.output, _decided(options)):
+        return _train(options, console)
+
+
+def _train(options: TrainOptions, console: Console) -> TrainReport:
     from cutline.tools.train.checkpoint import load_checkpoint
     from cutline.tools.train.curves import draw_curve
     from cutline.tools.train.data import Feed
@@ -99,7 +104,6 @@ def train(options: TrainOptions, console: Console) -> TrainReport:
     from cutline.tools.train.teacher import OnnxTeacher
 
     saved, resume = options.output / CHECKPOINT, None
-    settle(options.output, _decided(options))
     if saved.exists():
         resume = load_checkpoint(saved)
         console.print(f"going on after step {resume.step}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cutline.runtime.errors import BadInputError, DeviceError, NoInputError, UsageError
 from cutline.tools.results import write_whole
-from cutline.tools.train.folder import CHECKPOINT, settle
+from cutline.tools.train.folder import CHECKPOINT, settled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,11 +144,6 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     if importlib.util.find_spec("torch") is None:
         raise DeviceError("PyTorch is missing", remedy="Run `pip install cutline[train]`.")
     from cutline.tools.scenes.packshots import load_photographs
-    from cutline.tools.train.curves import draw_curve
-    from cutline.tools.train.meter import Meter
-    from cutline.tools.train.style_frames import StyleFrames
-    from cutline.tools.train.style_loop import StyleTrainer
-    from cutline.tools.train.style_report import as_tensor
 
     style = _style_image(options)
     if options.scenes is not None:
@@ -156,7 +151,25 @@ def train_style(options: StyleTrainOptions, console: Console) -> StyleTrainRepor
     loop = _loop_options(options)
     features = _features(options, style, loop.device)
     network = _network(options)
-    settle(options.output, {k: v for k, v in asdict(options).items() if k not in ("output", "device", "rate")})
+    decided = {k: v for k, v in asdict(options).items() if k not in ("output", "device", "rate")}
+    with settled(options.output, decided):
+        return _learn(options, loop, network, features, style, console)
+
+
+def _learn(
+    options: StyleTrainOptions,
+    loop: StyleLoopOptions,
+    network: StyleNet,
+    features: Features,
+    style: NDArray[np.uint8],
+    console: Console,
+) -> StyleTrainReport:
+    from cutline.tools.train.curves import draw_curve
+    from cutline.tools.train.meter import Meter
+    from cutline.tools.train.style_frames import StyleFrames
+    from cutline.tools.train.style_loop import StyleTrainer
+    from cutline.tools.train.style_report import as_tensor
+
     console.print(f"making {options.frames} pictures to learn on")
     frames = StyleFrames(
         width=options.width,
