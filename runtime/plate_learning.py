@@ -7,6 +7,7 @@ network says how much each colour looked like a product while it was there, and 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
@@ -20,6 +21,7 @@ from cutline.runtime.bundle import open_bundle
 from cutline.runtime.errors import BadInputError, UsageError
 from cutline.runtime.kernels import Background, Post, PostOptions
 from cutline.runtime.options import StreamOptions
+from cutline.runtime.plate_fit import empty_part, shift_of
 from cutline.runtime.sessions import open_engine
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SlotState
 from cutline.runtime.sources import End, Filled, Opener, Source, SourceOptions
@@ -39,6 +41,7 @@ ROUNDS: Final = 12
 AROUND: Final = 41  # pixels of the network's picture: half the width of a product that fills a kiosk's view
 DOUBTFUL: Final = 0.3  # mean alpha of what may be a product that never left
 TOLD: Final = 0.01  # share of the plate in doubt from which the user hears of it
+MOVED_FOR: Final = 3  # samples in a row, each compared with one of a second before
 SPECK: Final = 16  # codes off the median of its neighbours: no detail of a scene is one pixel at the network's size
 
 
@@ -89,6 +92,8 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], opener: Opener, n
             remedy="Give more seconds to --learn-plate, or a picture to --plate.",
             samples=learner.samples,
         )
+    if learner.moved:
+        notify("the camera moved while the plate was learnt, so the plate is blurred: fix the camera and start again")
     codes = learner.plate()
     if learner.doubtful >= TOLD:
         notify(
@@ -142,7 +147,10 @@ class PlateLearner:
         self._weights: F32 = np.zeros((COLOURS, height, width), np.float32)
         self._alphas: F32 = np.zeros((COLOURS, height, width), np.float32)
         self._first: F32 | None = None
+        self._past: deque[U8] = deque(maxlen=round(SAMPLES_PER_S) + 1)
+        self._elsewhere = 0  # samples in a row in which the scene lay elsewhere than a second before
         self.samples = 0
+        self.moved = False  # whether the camera was
         self.doubtful = 0.0  # share of the last plate that looked like a product whenever it was seen
 
     def add(self, codes: U8, matte: F32) -> None:
@@ -153,6 +161,10 @@ class PlateLearner:
             matte: float32[h, w], what the plate-less network took for a product.
         """
         sample = self._in_first_light(codes.astype(np.float32))
+        self._past.append(codes.copy())
+        shift = shift_of(self._past[0].astype(np.float32), codes, empty_part(matte))
+        self._elsewhere = 0 if shift is None else self._elsewhere + 1
+        self.moved |= self._elsewhere == MOVED_FOR
         distance = np.abs(self._colours - sample).sum(axis=1)
         distance[self._weights == 0] = np.inf
         nearest = distance.argmin(axis=0)

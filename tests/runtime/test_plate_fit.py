@@ -11,6 +11,7 @@ from cutline.runtime.contract import Image
 from cutline.runtime.frame import Colour, Timestamp
 from cutline.runtime.plate import PlateKeeper
 from cutline.runtime.plate_fit import empty_part, relit, shift_of
+from cutline.runtime.plate_learning import PlateLearner
 
 HEIGHT, WIDTH = 72, 128
 Codes = NDArray[Any]
@@ -114,3 +115,11 @@ def test_a_keeper_follows_a_switched_light_within_one_look() -> None:
     dim[0] = 16 + (dim[0] - 16) * 0.5
     keeper.adapt(seen(dim), np.full((HEIGHT, WIDTH), 0.1, np.float32), Timestamp(0, Fraction(1), 0))
     assert path.plate.mean() < 0.6 * before
+
+
+@pytest.mark.parametrize(("right", "moved"), [(0, False), (6, True)])
+def test_a_learner_tells_that_the_camera_moved_while_it_learnt(right: int, moved: bool) -> None:
+    learner = PlateLearner(WIDTH, HEIGHT)
+    for moment in range(16):
+        learner.add(*goods(seen(part(scene(), right if moment >= 8 else 0), moment)))
+    assert learner.moved is moved
