@@ -15,6 +15,7 @@ from cutline.runtime.errors import CutlineError, UsageError
 from cutline.runtime.printable import printable
 from cutline.tools import cli_bench
 from cutline.tools.cli_toolchain import register
+from cutline.tools.document import arrived
 from cutline.tools.entry import INTERRUPTED
 
 __all__ = ["app", "end_hung", "guarded", "main"]
@@ -160,6 +161,7 @@ def guarded(body: Callable[[], Any], *, debug: bool) -> int:
     """Run a command's body; whatever goes wrong becomes one line and an exit code."""
     try:
         result: Any = body()
+        arrived()
     except CutlineError as error:
         return _complain(str(error), error.exit_code, debug)
     except WrongWords as error:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cutline.runtime.errors import OutputError, StorageError, UsageError
+from cutline.tools.document import write_document
 from cutline.tools.entry import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _measure(
         report, events = (undo.enter_context(_Promise(path)) if path else None for path in (html, trace))
         document = _run(options, console)
         if as_json:
-            sys.stdout.write(encode(document).decode())
+            write_document(encode(document).decode().rstrip("\n"))
         else:
             show(document, _printer())
         if report is not None:
@@ -202,7 +203,7 @@ def _compare(files: Sequence[str], conditions: Sequence[str], *, as_json: bool) 
     first, second = (read(Path(file)) for file in files)
     found = compare(first, second, (Path(files[0]).name, Path(files[1]).name))
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+        write_document(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         show_comparison(found, _printer())
     return _judge(violations(found, guards), Console(stderr=True, highlight=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from cutline.engine.tensorrt_builder import PlanOptions
 from cutline.runtime.bundle import open_bundle, resolve, shipped_names
 from cutline.runtime.errors import UsageError
 from cutline.runtime.manifest import Manifest
+from cutline.tools.document import write_document
 
 __all__ = ["BuildRequest", "parse_shapes", "run_build"]
 
@@ -130,7 +130,7 @@ def _summarise(manifest: Manifest, output: str) -> None:
 
 
 def _print_json(document: object) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    write_document(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 class _Lines:

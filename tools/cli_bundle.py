@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from cutline.runtime.kernels.cuda_sources import sources_digest
 from cutline.runtime.manifest import Cubin, Target
 from cutline.runtime.sessions import EngineOptions, open_engine
 from cutline.tools.accuracy import judge, proof_of
+from cutline.tools.document import write_document
 
 __all__ = ["CHECKS", "Check", "Finding", "describe", "in_words", "inspect_bundle", "verify_bundle"]
 
@@ -262,4 +262,4 @@ def _size(count: int) -> str:
 
 def _print_json(document: object) -> None:
     text = json.dumps(msgspec.to_builtins(document), indent=2, sort_keys=True)  # ASCII: safe on a terminal too
-    sys.stdout.write(text + "\n")
+    write_document(text)

@@ -27,6 +27,7 @@ from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
 from cutline.runtime.slots import Counts
 from cutline.runtime.sources import is_live
 from cutline.runtime.supervisor import Supervisor
+from cutline.tools.document import write_document
 
 __all__ = ["RunRequest", "read_site", "run_here", "run_streams"]
 
@@ -285,7 +286,7 @@ def _printable(value: Any) -> Any:
 def _show(reports: list[RunReport], console: Console, *, as_json: bool) -> None:
     if as_json:
         document = msgspec.json.encode({"streams": _printable(msgspec.to_builtins(reports))})
-        sys.stdout.write(msgspec.json.format(document, indent=2).decode() + "\n")
+        write_document(msgspec.json.format(document, indent=2).decode())
         return
     table = Table(box=None, pad_edge=False)
     for column in ("stream", "in", "out", "dropped", "fps", "p50 ms", "p90 ms", "p99 ms", "MiB"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 
 from cutline.runtime.errors import DeviceError
+from cutline.tools.document import write_document
 
 __all__ = ["register"]
 
@@ -195,4 +195,4 @@ def _toolchain(extra: str) -> Iterator[None]:
 
 def _print_json(document: Any) -> None:
     data = msgspec.json.encode(document, enc_hook=str)
-    sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
+    write_document(msgspec.json.format(data, indent=2).decode())

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cutline.runtime.errors import CutlineError
 from cutline.tools import doctor_gpu
+from cutline.tools.document import write_document
 from cutline.tools.finding import Finding
 
 __all__ = ["examine", "findings"]
@@ -26,7 +27,7 @@ def examine(*, as_json: bool) -> int:
     able = all(f.state != "problem" for f in found)
     if as_json:
         document = msgspec.json.encode({"able": able, "findings": found})
-        sys.stdout.write(msgspec.json.format(document, indent=2).decode() + "\n")
+        write_document(msgspec.json.format(document, indent=2).decode())
         return 0 if able else 69
     table = Table(box=None, pad_edge=False, show_header=False)
     marks = {"ok": "[green]ok[/]", "optional": "[yellow]absent[/]", "problem": "[red]problem[/]"}

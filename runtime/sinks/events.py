@@ -11,6 +11,7 @@ from typing import final
 import cv2
 import msgspec
 
+from cutline.runtime.errors import OutputError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, creating, storing, write_all
 from cutline.runtime.sinks.partfile import PartFile
@@ -54,6 +55,8 @@ class EventSink:
         self._notices: list[str] = []
         self._frames = self._items = self._bytes = 0
         self._closed = self._failed = False
+        if path is None and sys.stdout is None:
+            raise OutputError("standard output is closed", remedy="Do not close it, or name a file.", path="-")
         if path is None:
             sys.stdout.flush()
             self._file = io.FileIO(os.dup(1), "wb")

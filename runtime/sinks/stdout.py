@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 
-from cutline.runtime.errors import UsageError
+from cutline.runtime.errors import OutputError, UsageError
 from cutline.runtime.frame import Frame, Planes
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, storing, write_all
 
@@ -25,6 +25,7 @@ class StdoutSink:
 
     Raises:
         UsageError: standard output is a terminal.
+        OutputError: it is closed.
     """
 
     wants_alpha = False
@@ -33,6 +34,8 @@ class StdoutSink:
     ended = False
 
     def __init__(self, info: StreamInfo, options: SinkOptions) -> None:
+        if sys.stdout is None:  # and descriptor 1 may be any file that was opened since
+            raise OutputError("standard output is closed", remedy="Do not close it, or name a file.", path="-")
         if os.isatty(1):
             raise UsageError("video does not go to a terminal", remedy="Pipe it into a program or a file.")
         self._kind = options.stdout

@@ -141,10 +141,13 @@ class Worker:
                 self._channel.send(Opened(self._info(address, reader, converter, clock)))
             if request.frame_limit is not None and self._index >= request.frame_limit:
                 return
-            if latest and traits.live and self._slots is None:
-                self._take_messages()
-                if self._slots is None:
-                    continue  # nobody counts yet: a camera does not wait until the network is compiled
+            if self._slots is None:
+                if latest and traits.live:
+                    self._take_messages()
+                    if self._slots is None:
+                        continue  # nobody counts yet: a camera does not wait until the network is compiled
+                else:
+                    self._await_offer()
             available_ns = time.monotonic_ns()
             if request.pace_fps is not None:
                 if pace is None:

@@ -210,6 +210,32 @@ def test_a_style_in_a_site_file_is_opened_like_any_other(clip: Path, tmp_path: P
     assert "no such style" in one_line(done)
 
 
+@pytest.mark.parametrize(
+    "words", [["run", "{clip}", "-"], ["run", "{clip}", "--json"], ["inspect", "cutout", "--json"]]
+)
+@pytest.mark.parametrize("end", [">/dev/full", "| true"])
+def test_an_output_that_nobody_takes_is_one_line_and_74(clip: Path, words: list[str], end: str) -> None:
+    given = " ".join(word.format(clip=clip) for word in words)
+    program = f"{sys.executable} -c 'from cutline.tools.cli import main; main()' {given} {end}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 74, done.stderr
+    assert "writing the output failed" in one_line(done)
+
+
+@pytest.mark.parametrize("stdout", ["raw", "events"])
+def test_a_closed_standard_output_is_no_output(clip: Path, stdout: str) -> None:
+    program = f"{sys.executable} -c 'from cutline.tools.cli import main; main()' run {clip} - --stdout {stdout} >&-"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 73, done.stderr
+    assert "standard output is closed" in one_line(done)
+
+
+def test_the_newest_frame_of_a_file_comes_out_however_fast_it_is_read(clip: Path, tmp_path: Path) -> None:
+    done = cutline("run", clip, tmp_path / "out.jsonl", "--policy", "latest")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[-1])["index"] > 0
+
+
 def test_a_failed_run_leaves_an_existing_output_as_it_was(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"precious")
