@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from cutline.runtime.errors import CutlineError, UsageError
+from cutline.runtime.errors import CutlineError, NoInputError, OutputError, UsageError
 from cutline.runtime.printable import printable
 from cutline.runtime.sources.address import Address, Kind, list_pictures
 
@@ -43,6 +44,10 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         self._demand(bool(self.input), "input", "an input")
         self._demand(bool(self.output), "output", "an output")
+        for path, error in ((self.input, NoInputError), (self.output, OutputError)):
+            longest = max((len(os.fsencode(part)) for part in Path(path).parts), default=0)
+            if "://" not in path and (longest > 255 or len(path) > 4000):
+                raise error("the name is longer than any file's", remedy="Check the name.", name=f"{path[:60]}...")
         self._demand(
             self.crop is None or (min(self.crop[2:]) >= 2 and min(self.crop[:2]) >= 0), "crop", "x,y,width,height"
         )

@@ -29,12 +29,19 @@ class PartFile:
         durable: push what was written to the disk every SYNC_S seconds, in a thread, so that a power cut costs no more
             than a kill. For recordings of live sources, which cannot be made again.
     Raises:
-        OutputError: the final name is a folder, or its folder does not exist or may not be written to.
+        OutputError: the final name is a folder, a pipe or a device, or its folder does not exist, or may not be
+            written to.
     """
 
     def __init__(self, final_path: Path, *, durable: bool = False) -> None:
         if final_path.is_dir():
             raise OutputError("the output is a folder", remedy="Name a file in it.", path=str(final_path))
+        if final_path.exists() and not final_path.is_file():
+            raise OutputError(
+                "the output is a pipe or a device, and this kind of output needs a file",
+                remedy="Name a file, or write to - and redirect it.",
+                path=str(final_path),
+            )
         self.final = final_path
         self.replaces = final_path.exists()
         self.size = 0  # bytes written so far, rewritten ones counted once

@@ -125,6 +125,8 @@ BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("output is input", ["{clip}", "{clip}"], 64, "same file"),
     ("two things on stdout", ["{clip}", "-", "--json"], 64, "stdout"),
     ("no such folder", ["{clip}", "nowhere/out.mp4"], 73, "nowhere"),
+    ("input of 300 letters", ["x" * 300 + ".mp4"], 66, "longer than any"),
+    ("output of 300 letters", ["{clip}", "x" * 300 + ".mp4"], 73, "longer than any"),
     ("absent device", ["{clip}", "--device", "cuda"], 69, "cuda"),
     ("unknown model", ["{clip}", "--model", "nothing"], 66, "nothing"),
     ("missing bundle", ["{clip}", "--model", "nothing.cutline"], 66, "nothing.cutline"),

@@ -127,6 +127,13 @@ def test_the_name_of_a_folder_is_an_output_error(tmp_path: Path) -> None:
         PartFile(tmp_path / "out.mp4")
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="pipe or a device"):
+        PartFile(tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").is_fifo()
+
+
 def test_recordings_of_live_sources_are_pushed_to_the_disk(
     clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
