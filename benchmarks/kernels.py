@@ -10,6 +10,7 @@ line. OpenCV wants BGR, which no decoder delivers: the conversion is shown with 
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
@@ -164,6 +165,7 @@ def compare_post(bgr: U8, behind: U8, planes: Planes) -> None:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__).parse_args()
     cv2.setNumThreads(1)
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.is_file() else []
