@@ -14,6 +14,7 @@ __all__ = ["AugmentOptions", "augment"]
 
 U8 = NDArray[np.uint8]
 _NOISE_SIDE = 1024
+_STRIDE = 4  # pixels between those that are searched for outlines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +25,10 @@ class AugmentOptions:
     height: int
     smallest_crop: float = 0.4  # of the picture's width
     whole: float = 0.4  # share of samples that are not cropped
+    outlined: float = 0.75  # share of crops that are laid around a pixel of an outline
     noise: float = 10.0  # largest standard deviation, in levels of 255
     shift: int = 2  # largest misplacement of the plate, in pixels of the stored composite
+    misplaced: float = 0.25  # share of plates that are misplaced: what is thin is found only where the plate fits
 
 
 def augment(
@@ -38,11 +41,11 @@ def augment(
         noise: decides sensor noise and flicker, so that two draws of one `look` are two frames of a still scene.
     """
     height, width = composite.alpha.shape
-    crop = _window(width, height, options, look)
+    crop = _window(composite.alpha, options, look)
     flip = bool(look.random() < 0.5)
     frame = _cut(composite.frame, crop, flip, options)
     alpha = _cut(composite.alpha, crop, flip, options)
-    plate = _cut(composite.plate, _shifted(crop, width, height, options.shift, look), flip, options)
+    plate = _cut(composite.plate, _shifted(crop, width, height, options, look), flip, options)
     if look.random() < 0.1:
         order = look.permutation(3)
         frame, plate = frame[..., order], plate[..., order]
@@ -58,20 +61,30 @@ def augment(
     return Composite(frame, plate, alpha)
 
 
-def _window(width: int, height: int, options: AugmentOptions, look: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, top, width, height of a crop that has about the shape of the network's input."""
+def _window(alpha: U8, options: AugmentOptions, look: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, width, height of a crop that has about the shape of the network's input.
+
+    Most crops hold a pixel of an outline, wherever in the crop: far from outlines there is little to learn.
+    """
+    height, width = alpha.shape
     if look.random() < options.whole:
         return 0, 0, width, height
     wide = int(width * look.uniform(options.smallest_crop, 1.0))
     high = min(height, int(wide * options.height / options.width * look.uniform(0.85, 1.15)))
-    return int(look.integers(0, width - wide + 1)), int(look.integers(0, height - high + 1)), wide, high
+    left, top = int(look.integers(0, width - wide + 1)), int(look.integers(0, height - high + 1))
+    outline = np.argwhere(np.diff(alpha[::_STRIDE, ::_STRIDE], axis=1))
+    if len(outline) and look.random() < options.outlined:
+        y, x = outline[look.integers(len(outline))] * _STRIDE
+        left, top = int(x) - int(look.integers(0, wide)), int(y) - int(look.integers(0, high))
+    return min(max(0, left), width - wide), min(max(0, top), height - high), wide, high
 
 
 def _shifted(
-    crop: tuple[int, int, int, int], width: int, height: int, most: int, look: np.random.Generator
+    crop: tuple[int, int, int, int], width: int, height: int, options: AugmentOptions, look: np.random.Generator
 ) -> tuple[int, int, int, int]:
     left, top, wide, high = crop
-    dx, dy = look.integers(-most, most + 1, 2) if look.random() < 0.5 else (0, 0)
+    misplaced = look.random() < options.misplaced
+    dx, dy = look.integers(-options.shift, options.shift + 1, 2) if misplaced else (0, 0)
     return min(max(0, left + int(dx)), width - wide), min(max(0, top + int(dy)), height - high), wide, high
 
 

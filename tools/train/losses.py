@@ -19,10 +19,10 @@ class LossWeights:
 
     entropy: float = 0.5
     alpha: float = 1.0
-    laplacian: float = 0.5
+    laplacian: float = 1.0
     composition: float = 0.5
-    fraction: float = 0.5  # extra weight of half-covered pixels in the alpha term
-    overlap: float = 0.2
+    fraction: float = 2.0  # extra weight of half-covered pixels in the alpha term
+    overlap: float = 1.0
     temporal: float = 1.0
 
 

@@ -25,7 +25,7 @@ __all__ = [
     *("preset", "with_plate"),
 ]
 
-CHANGE = (16, 24, 32, 48, 64)  # channels of what differs from the plate, at 1/2 to 1/32
+CHANGE = (32, 32, 32, 48, 64)  # channels of what differs from the plate, at 1/2 to 1/32
 _FROZEN = 3  # blocks of the encoder, and its stem: edges and textures are the same in every photograph
 _PACE = 0.3  # of the learning rate, for the rest of the encoder
 

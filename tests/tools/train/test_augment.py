@@ -52,3 +52,25 @@ def test_the_plate_sometimes_does_not_quite_fit() -> None:
     options = AugmentOptions(width=64, height=32, noise=0, shift=2)
     still = AugmentOptions(width=64, height=32, noise=0, shift=0)
     assert any(not np.array_equal(draw(s, 0, options).plate, draw(s, 0, still).plate) for s in range(20))
+
+
+def test_crops_are_laid_around_outlines() -> None:
+    alpha = np.zeros((72, 128), np.uint8)
+    alpha[40:52, 100:112] = 255
+    small = Composite(scene().frame, scene().plate, alpha)
+
+    def seen(outlined: float) -> int:
+        options = AugmentOptions(width=64, height=32, noise=0, whole=0, smallest_crop=0.3, outlined=outlined)
+        looks = [augment(small, options, np.random.default_rng(k), np.random.default_rng(0)) for k in range(60)]
+        return sum(bool(found.alpha.any()) for found in looks)
+
+    assert seen(1.0) >= 55  # an outline at the very rim of its crop may go under when that is made smaller
+    assert seen(0.0) <= 45
+
+
+def test_a_picture_without_goods_is_cropped_anywhere() -> None:
+    empty = Composite(scene().plate, scene().plate, np.zeros((72, 128), np.uint8))
+    options = AugmentOptions(width=64, height=32, whole=0.0, outlined=1.0)
+    found = augment(empty, options, np.random.default_rng(1), np.random.default_rng(2))
+    assert found.alpha.shape == (32, 64)
+    assert not found.alpha.any()
