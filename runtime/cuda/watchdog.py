@@ -19,9 +19,7 @@ __all__ = ["ANSWER", "OPENING", "Call", "Watchdog"]
 
 LOOK_S: Final = 1.0
 ANSWER: Final = 10  # looks that one call may last; a frame takes milliseconds, eight busy streams tens of them
-OPENING: Final = (
-    60  # the same of calls that start driver and context: seconds per GPU, where no daemon keeps them awake
-)
+OPENING: Final = 60  # the same of calls that start driver and context: seconds per GPU, if no daemon keeps them awake
 REMEDY: Final = "Look for an Xid line in `dmesg`; reset the GPU (nvidia-smi --gpu-reset), or restart the machine."
 
 _NOW: Final[dict[int, Call]] = {}  # by thread
@@ -73,13 +71,9 @@ class Watchdog:
         for call in _NOW.copy().values():
             call.looks += 1
             if call.looks == call.limit + 1:  # the first look may come right after the call began
-                remedy = (
-                    "Look for an Xid line in `dmesg`; reset the GPU (nvidia-smi --gpu-reset) or restart the machine."
-                )
                 waited = f"{call.limit * self._look_s:g} s"
-                self._on_hung(
-                    DeviceLostError(f"the GPU has not answered for {waited} while {call.doing}", remedy=remedy)
-                )
+                said = f"the GPU has not answered for {waited} while {call.doing}"
+                self._on_hung(DeviceLostError(said, remedy=REMEDY))
 
     def close(self) -> None:
         """End the thread. Works twice."""
