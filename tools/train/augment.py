@@ -71,12 +71,13 @@ def _window(alpha: U8, options: AugmentOptions, look: np.random.Generator) -> tu
         return 0, 0, width, height
     wide = int(width * look.uniform(options.smallest_crop, 1.0))
     high = min(height, int(wide * options.height / options.width * look.uniform(0.85, 1.15)))
-    left, top = int(look.integers(0, width - wide + 1)), int(look.integers(0, height - high + 1))
-    outline = np.argwhere(np.diff(alpha[::_STRIDE, ::_STRIDE], axis=1))
-    if len(outline) and look.random() < options.outlined:
-        y, x = outline[look.integers(len(outline))] * _STRIDE
-        left, top = int(x) - int(look.integers(0, wide)), int(y) - int(look.integers(0, high))
-    return min(max(0, left), width - wide), min(max(0, top), height - high), wide, high
+    if look.random() < options.outlined:
+        outline = np.argwhere(np.diff(alpha[::_STRIDE, ::_STRIDE], axis=1))
+        if len(outline):
+            y, x = outline[look.integers(len(outline))] * _STRIDE
+            left, top = int(x) - int(look.integers(0, wide)), int(y) - int(look.integers(0, high))
+            return min(max(0, left), width - wide), min(max(0, top), height - high), wide, high
+    return int(look.integers(0, width - wide + 1)), int(look.integers(0, height - high + 1)), wide, high
 
 
 def _shifted(
