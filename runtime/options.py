@@ -12,6 +12,7 @@ import msgspec
 
 from cutline.runtime.errors import CutlineError, NoInputError, OutputError, UsageError
 from cutline.runtime.printable import printable
+from cutline.runtime.sinks.base import ENCODER
 from cutline.runtime.sources.address import Address, Kind, list_pictures
 
 __all__ = ["StreamOptions"]
@@ -40,6 +41,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     frames: int | None = None  # stop after so many frames
     audio: bool = True  # copy the input's sound where the output can hold it
     stdout: Literal["y4m", "raw", "events"] = "y4m"  # what the output "-" carries
+    encoder: str = "x264"  # of .mp4 and .mkv: x264, or nvenc[:N], the encoder of an NVIDIA GPU
 
     def __post_init__(self) -> None:
         self._demand(bool(self.input), "input", "an input")
@@ -54,6 +56,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         self._demand(self._positive(self.pace), "pace", "a number of frames per second above 0")
         self._demand(self._positive(self.learn_plate), "learn_plate", "a number of seconds above 0")
         self._demand(self.frames is None or self.frames > 0, "frames", "a number above 0")
+        self._demand(bool(ENCODER.fullmatch(self.encoder)), "encoder", "x264, nvenc or nvenc:N")
         self._demand(0 <= self.style_strength <= 1, "style_strength", "a number from 0 to 1")
         if self.plate is not None and self.learn_plate is not None:
             raise UsageError("a plate is given and is to be learnt", remedy="Give --plate or --learn-plate, not both.")

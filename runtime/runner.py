@@ -60,7 +60,7 @@ def complete_options(options: StreamOptions) -> StreamOptions:
     check_background(options.background)
     if options.plate is not None and not Path(options.plate).exists():
         raise NoInputError("no such picture", remedy="Check the name.", plate=options.plate)
-    traits = describe_sink(options.output, SinkOptions(stdout=options.stdout))
+    traits = describe_sink(options.output, SinkOptions(stdout=options.stdout, encoder=options.encoder))
     background = options.background or ("transparent" if traits.carries_alpha else "#ffffff")
     if background == "transparent" and not (traits.carries_alpha or traits.wants_alpha or options.output == "null://"):
         raise UsageError(
@@ -101,7 +101,7 @@ class Runner:
         self._memory = PeakMemory()
         options = complete_options(options)
         transparent = options.background == "transparent"
-        storing = SinkOptions(transparent=transparent, stdout=options.stdout)
+        storing = SinkOptions(transparent=transparent, stdout=options.stdout, encoder=options.encoder)
         alpha = transparent or describe_sink(options.output, storing).wants_alpha
         with ExitStack() as undo:
             self.pipeline = Pipeline(

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 from typing import Final, NamedTuple
 
+from cutline.runtime.sinks.codec import why_no_nvenc
 from cutline.tools.finding import Finding
 
 __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
@@ -14,7 +15,7 @@ __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
 MAJOR, MINOR, INTEGRATED = 75, 76, 18  # CUdevice_attribute, cuda.h
 GIB: Final = 1 << 30
 ORIN: Final = "sm87"
-VIDEO_LIBRARIES: Final = ("libnvcuvid.so.1", "libnvidia-encode.so.1")  # of the driver: decoders, encoders
+DECODERS, ENCODERS = "libnvcuvid.so.1", "libnvidia-encode.so.1"  # of the driver
 PIPE: Final = "ffmpeg -hwaccel cuda -i INPUT -f yuv4mpegpipe -pix_fmt yuv420p - | cutline run - OUTPUT"
 ORIN_PIPE: Final = (
     "gst-launch-1.0 -q filesrc location=INPUT ! qtdemux ! h264parse ! nvv4l2decoder ! nvvidconv ! "
@@ -86,7 +87,7 @@ def gpu_engine() -> Finding:
 
 
 def gpu_video() -> Finding:
-    """Decoders and encoders of the GPU: `cutline run` does not use them yet; programs of one's own can."""
+    """Encoders of the GPU for `cutline run`, and decoders for programs of one's own."""
     cpu = "`cutline run` decodes and encodes on the CPU"
     try:
         _, cards = _cards()
@@ -94,14 +95,17 @@ def gpu_video() -> Finding:
         return Finding("video on the GPU", "optional", f"{cpu}; there is no GPU for it")
     if cards[0].sm == ORIN:
         return Finding("video on the GPU", "optional", f"{cpu}; an Orin's decoder can feed it by a pipe", ORIN_PIPE)
-    if lacking := next((name for name in VIDEO_LIBRARIES if not _loads(name)), None):
+    if lacking := next((name for name in (DECODERS, ENCODERS) if not _loads(name)), None):
         remedy = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
         return Finding("video on the GPU", "optional", f"{cpu}; the driver came without {lacking}", remedy)
+    if refusal := why_no_nvenc():
+        return Finding("video on the GPU", "optional", f"{cpu}; the GPU's encoder does not open: {refusal}")
+    both = "`cutline run` decodes on the CPU, and encodes H.264 on the GPU with --encoder nvenc"
     found = _version("PyNvVideoCodec")
     if found is None:
-        seen = f"{cpu}; programs that want the GPU's need PyNvVideoCodec"
+        seen = f"{both}; programs that decode on the GPU need PyNvVideoCodec"
         return Finding("video on the GPU", "optional", seen, "pip install 'cutline[video]'")
-    return Finding("video on the GPU", "ok", f"{cpu}; PyNvVideoCodec {found} is there for programs", PIPE)
+    return Finding("video on the GPU", "ok", f"{both}; PyNvVideoCodec {found} is there for programs", PIPE)
 
 
 def _loads(library: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, Literal, final
 
-from cutline.benchmarks.gpu import correct, soak, speed, video
+from cutline.benchmarks.gpu import correct, files, soak, speed, video
 from cutline.benchmarks.gpu.bed import Bed, SpinNetwork, kernels_for
 from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.benchmarks.gpu.recorder import Recorder, Work
@@ -54,6 +54,7 @@ class Steps:
         steps: dict[str, Work] = {
             "driver: conformance suite": lambda: correct.check_conformance(self._device.ordinal),
             video.NAME: lambda: video.check_video(self._device.ordinal),
+            files.NAME: lambda: files.check_files(f"nvenc:{self._device.ordinal}"),
             **{f"{kind}: engine": partial(self._build, kind) for kind in KINDS},
             "device opened": self._open,
             "kernels against float64 twins": self._on_bed(correct.check_twins),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,12 @@ from numpy.typing import NDArray
 from cutline.runtime.errors import InternalError, OutputError, StorageError, UsageError
 from cutline.runtime.frame import Frame, FrameFormat
 
-__all__ = ["Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing", "write_all"]
+__all__ = [
+    *("ENCODER", "Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing"),
+    "write_all",
+]
 
+ENCODER = re.compile(r"x264|nvenc(?::(\d{1,3}))?")
 PRESETS = ("ultrafast", "superfast", "veryfast")
 
 
@@ -42,13 +47,15 @@ class SinkOptions:
 
     transparent: the frames have no background. Formats that can, store their alpha; False stores an opaque picture.
     stdout: what `-` carries.
-    preset, crf, threads: of libx264.
+    encoder: of H.264: x264, or nvenc[:N], which is that of an NVIDIA GPU.
+    preset, threads: of x264. crf: the quality, 0 (best) to 51, on each encoder's own scale.
     min_alpha, min_area: a pixel belongs to an item when its alpha (0..255) is at least min_alpha; regions smaller than
         min_area (a share of the frame) are no items.
     """
 
     transparent: bool = True
     stdout: Literal["y4m", "raw", "events"] = "y4m"
+    encoder: str = "x264"
     preset: Literal["ultrafast", "superfast", "veryfast"] = "ultrafast"
     crf: int = 20
     threads: int = 2
@@ -58,6 +65,7 @@ class SinkOptions:
     def __post_init__(self) -> None:
         for name, value, good in (
             ("stdout", self.stdout, self.stdout in ("y4m", "raw", "events")),
+            ("encoder", self.encoder, ENCODER.fullmatch(self.encoder)),
             ("preset", self.preset, self.preset in PRESETS),
             ("crf", self.crf, 0 <= self.crf <= 51),
             ("threads", self.threads, 1 <= self.threads <= 64),

@@ -11,13 +11,14 @@ from cutline.runtime.errors import UsageError
 from cutline.runtime.sinks.base import Sink, SinkOptions, SinkTraits, StreamInfo
 from cutline.runtime.sinks.null import NullSink
 from cutline.runtime.sinks.pictures import PngSink
-from cutline.runtime.sinks.recipes import RECIPES
+from cutline.runtime.sinks.recipes import RECIPES, X264, Recipe, by_gpu
 from cutline.runtime.sinks.stdout import StdoutSink
 from cutline.runtime.sinks.video import VideoFileSink
 
 __all__ = ["describe_sink", "open_sink", "refuse_input_as_output"]
 
 KNOWN = "out.mp4, out.mkv, out.mov, out.webm, out-%05d.png, folder/, -, display://0, null://, events.jsonl"
+H264 = [suffix for suffix, recipe in RECIPES.items() if recipe.codec == X264]
 DEFAULTS = SinkOptions()
 NUMBERED = re.compile(r"%0?\d*d")
 
@@ -64,6 +65,13 @@ def refuse_input_as_output(spec: str, input_uri: str) -> None:
 
 
 def _choose(spec: str, options: SinkOptions) -> _Choice:
+    if options.encoder != DEFAULTS.encoder and Path(spec).suffix.lower() not in H264:
+        raise UsageError(
+            "the GPU encodes H.264 only",
+            remedy="Write an .mp4 or .mkv, or leave --encoder out.",
+            output=spec,
+            encoder=options.encoder,
+        )
     if spec == "-":
         return _stdout(options)
     if spec == "null://":
@@ -75,14 +83,18 @@ def _choose(spec: str, options: SinkOptions) -> _Choice:
     if spec.endswith("/") or (spec and path.is_dir()):
         return _Choice(_traits("pictures", alpha=alpha), _png(path / "%05d.png"))
     if "://" not in spec and suffix in RECIPES:
-        recipe = RECIPES[suffix]
-        alpha = alpha and recipe.transparent is not None
-        return _Choice(_traits("video", alpha=alpha), lambda info, options: VideoFileSink(path, info, options, recipe))
+        return _video(path, RECIPES[suffix], options)
     if "://" not in spec and suffix == ".png":
         return _Choice(_traits("pictures", alpha=alpha), _png(path))
     if "://" not in spec and suffix == ".jsonl":
         return _events(path)
     raise UsageError("unknown kind of output", remedy=f"Choose one of: {KNOWN}.", output=spec)
+
+
+def _video(path: Path, recipe: Recipe, options: SinkOptions) -> _Choice:
+    recipe = recipe if options.encoder == DEFAULTS.encoder else by_gpu(recipe)
+    alpha = options.transparent and recipe.transparent is not None
+    return _Choice(_traits("video", alpha=alpha), lambda info, options: VideoFileSink(path, info, options, recipe))
 
 
 def _stdout(options: SinkOptions) -> _Choice:

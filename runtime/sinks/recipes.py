@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from cutline.runtime.sinks.base import SinkOptions
+from cutline.runtime.sinks.base import ENCODER, SinkOptions
 
-__all__ = ["FRAGMENT_S", "RECIPES", "Recipe"]
+__all__ = ["FRAGMENT_S", "NVENC", "RECIPES", "X264", "Recipe", "by_gpu"]
 
 # A killed process loses what is still in memory: a fragment and the frames inside the encoder. Together under 1 s.
 FRAGMENT_S = 0.2
 LOOK_AHEAD_S = 0.2
+X264, NVENC = "libx264", "h264_nvenc"  # FFmpeg's names
 PRORES_QUANTISER = 2
 FF_QP2LAMBDA = 118  # unit of FFmpeg's global_quality (avutil.h)
 
@@ -63,6 +64,22 @@ def _x264(options: SinkOptions, rate: Fraction) -> dict[str, str]:
     }
 
 
+def _nvenc(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
+    """Names and values: FFmpeg 8, libavcodec/nvenc.c. It takes a key frame where one is asked for, as x264 does."""
+    named = ENCODER.fullmatch(options.encoder)
+    return {
+        "preset": "p4",
+        "tune": "ll",
+        "rc": "vbr",
+        "cq": str(options.crf),
+        "b": "0",  # no limit but the quality
+        "forced-idr": "1",
+        "bf": "0",
+        "delay": "2",  # one frame is encoded while the next is made; the default fetches none before all surfaces are full
+        "gpu": named[1] if named and named[1] else "any",
+    }
+
+
 def _vp9(_options: SinkOptions, _rate: Fraction) -> dict[str, str]:
     return {
         "deadline": "realtime",
@@ -89,7 +106,7 @@ def _prores(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
 _MP4 = Recipe(
     title="H.264 in MP4",
     container="mp4",
-    codec="libx264",
+    codec=X264,
     opaque="yuv420p",
     transparent=None,
     even=True,
@@ -127,3 +144,8 @@ RECIPES = {
         settings=_vp9,
     ),
 }
+
+
+def by_gpu(recipe: Recipe) -> Recipe:
+    """The same kind of H.264 file, from the GPU's encoder."""
+    return replace(recipe, codec=NVENC, settings=_nvenc)

@@ -11,14 +11,15 @@ from typing import Any, final
 import av
 import numpy as np
 
-from cutline.runtime.errors import InternalError, OutputError, StorageError
+from cutline.runtime.errors import DeviceError, InternalError, OutputError, StorageError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.audio import AudioCopy
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason, storing
 from cutline.runtime.sinks.boxes import cut_to_whole_fragments
+from cutline.runtime.sinks.codec import explaining, said
 from cutline.runtime.sinks.partfile import PartFile
 from cutline.runtime.sinks.picture import Picture, colour_tags, convert, plane_rows
-from cutline.runtime.sinks.recipes import Recipe
+from cutline.runtime.sinks.recipes import NVENC, Recipe
 from cutline.runtime.sinks.ticks import Ticks
 
 __all__ = ["VideoFileSink"]
@@ -36,6 +37,7 @@ class VideoFileSink:
 
     Raises:
         OutputError: the file cannot be made, or the encoder refuses frames of this size.
+        DeviceError: there is no GPU that encodes, or it refuses these frames.
     """
 
     live = False
@@ -78,8 +80,18 @@ class VideoFileSink:
         codec.colorspace, codec.color_primaries, codec.color_trc = tags.matrix, tags.primaries, tags.transfer
         codec.color_range = tags.range if recipe.full_range else 1
         try:
-            codec.open()
+            with explaining():
+                codec.open()
         except (av.FFmpegError, ValueError) as error:
+            if recipe.codec == NVENC:
+                raise DeviceError(
+                    "the GPU does not encode these frames",
+                    remedy="Leave --encoder out, and the processor does; `cutline doctor` says what the GPU lacks.",
+                    encoder=options.encoder,
+                    width=width,
+                    height=height,
+                    reason=said(error),
+                ) from error
             raise OutputError(
                 f"{recipe.title} refuses these frames",
                 remedy="Choose another kind of output, or scale the input.",

@@ -1,0 +1,47 @@
+"""What FFmpeg's codecs say when they refuse: a GPU's encoder has one error number for whatever it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import av
+import av.logging
+
+from cutline.runtime.sinks.base import reason
+from cutline.runtime.sinks.recipes import NVENC
+
+__all__ = ["explaining", "said", "why_no_nvenc"]
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Let the errors that come out of here keep what the codec said."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture():  # or it would be printed
+            yield
+    finally:
+        av.logging.set_level(level)
+
+
+def said(error: BaseException) -> str:
+    """What the codec said, or else what FFmpeg calls the error."""
+    last = getattr(error, "log", None)
+    return str(last[2]).strip() if last else reason(error)
+
+
+def why_no_nvenc() -> str:
+    """Open the GPU's encoder for a moment; why it does not, or nothing."""
+    codec = av.CodecContext.create(NVENC, "w")
+    if not isinstance(codec, av.VideoCodecContext):
+        return "FFmpeg came without it"
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 640, 360, "yuv420p", Fraction(1, 30)
+    try:
+        with explaining():
+            codec.open()
+    except (av.FFmpegError, ValueError) as error:
+        return said(error)
+    return ""

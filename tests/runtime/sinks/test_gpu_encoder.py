@@ -1,0 +1,78 @@
+"""H.264 by the GPU's encoder: who gets it, with which settings, and what is said where there is none."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from cutline.runtime.errors import DeviceError, UsageError
+from cutline.runtime.options import StreamOptions
+from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink
+from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.runtime.sinks.recipes import NVENC, RECIPES, by_gpu
+
+NO_ENCODER = why_no_nvenc()
+without = pytest.mark.skipif(not NO_ENCODER, reason="this machine's GPU encodes")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("encoder", ["nvenc", "nvenc:3"])
+def test_every_setting_is_one_that_ffmpeg_s_encoder_knows_with_that_value(suffix: str, encoder: str) -> None:
+    codec = av.CodecContext.create(NVENC, "w")
+    if not hasattr(codec, "supported_options"):
+        pytest.skip("this PyAV cannot say what a codec takes")
+    known = {option.name: option for option in (*codec.supported_options.generic, *codec.supported_options.private)}
+    settings = by_gpu(RECIPES[suffix]).settings(SinkOptions(encoder=encoder, crf=23), Fraction(30))
+    for name, value in settings.items():
+        option = known[name]
+        choices = {choice.name for choice in option.choices or ()}
+        number = not choices or value.lstrip("-").isdigit()
+        assert (option.min <= float(value) <= option.max) if number else value in choices, name
+    assert settings["cq"] == "23"
+    assert settings["gpu"] == ("3" if encoder.endswith("3") else "any")
+
+
+def test_what_the_gpu_makes_is_the_same_kind_of_file() -> None:
+    cpu, gpu = RECIPES[".mp4"], by_gpu(RECIPES[".mp4"])
+    assert gpu.codec == NVENC
+    assert gpu.muxing(Fraction(1, 90000), wait=True) == cpu.muxing(Fraction(1, 90000), wait=True)
+
+
+@pytest.mark.parametrize("spec", ["out.mov", "out.webm", "out-%05d.png", "-", "null://", "display://0", "a.jsonl"])
+def test_other_outputs_than_h264_refuse_the_gpu(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"H\.264 only"):
+        describe_sink(spec, SinkOptions(encoder="nvenc"))
+    assert describe_sink(spec)
+
+
+@pytest.mark.parametrize("encoder", ["", "nvenc:", "nvenc:x", "nvenc:-1", "x265", "x264:0", "NVENC"])
+def test_encoders_that_nobody_knows_are_usage_errors(encoder: str) -> None:
+    with pytest.raises(UsageError, match="encoder"):
+        StreamOptions(input="a.mp4", encoder=encoder)
+    with pytest.raises(UsageError, match="encoder"):
+        SinkOptions(encoder=encoder)
+
+
+@without
+def test_where_no_gpu_encodes_the_cause_is_said_and_the_file_that_was_there_stays(clip: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"the only copy")
+    level = av.logging.get_level()
+    with pytest.raises(DeviceError) as caught:
+        open_sink(str(path), clip(width=320, height=180).info, SinkOptions(encoder="nvenc"))
+    assert NO_ENCODER in str(caught.value)
+    assert "Leave --encoder out" in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+    assert path.read_bytes() == b"the only copy"
+    assert av.logging.get_level() == level
+
+
+@without
+def test_what_ffmpeg_says_of_a_missing_gpu_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert NO_ENCODER not in ("", "Operation not permitted")
+    assert why_no_nvenc() == NO_ENCODER
+    assert capfd.readouterr() == ("", "")
