@@ -13,7 +13,7 @@ from cutline.runtime.kernels import Background
 from cutline.runtime.slots import Slot, SlotPool, SlotState
 from cutline.runtime.sources import End, Filled, Source, SourceOptions, load_picture
 
-__all__ = ["BackgroundFeed", "check_background", "open_background", "rgb_to_codes"]
+__all__ = ["BackgroundFeed", "check_background", "is_own", "open_background", "rgb_to_codes"]
 
 PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -69,6 +69,11 @@ def check_background(spec: str) -> None:
         if Path(spec).suffix and not spec.startswith(("#", "blur")):
             raise NoInputError("background file does not exist", remedy="Check the path.", background=spec)
         raise UsageError("unknown background", remedy=f"Give {SPECS}.", background=spec)
+
+
+def is_own(spec: str) -> bool:
+    """Whether what is put behind the product is the frame's own background: the only one that a style restyles."""
+    return spec == "original" or BLUR.fullmatch(spec) is not None
 
 
 def rgb_to_codes(rgb: tuple[int, int, int], colour: Colour) -> tuple[int, int, int]:

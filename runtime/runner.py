@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 
 import msgspec
 
-from cutline.runtime.background import check_background
+from cutline.runtime.background import check_background, is_own
 from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, UsageError
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
@@ -68,6 +68,12 @@ def complete_options(options: StreamOptions) -> StreamOptions:
             remedy="Write a .mov, .webm or PNG files, or choose another --background.",
             output=options.output,
         )
+    if options.style and options.style_on == "background" and not is_own(background):
+        raise UsageError(
+            "only the frame's own background can be styled",
+            remedy="Use --background blur:RADIUS or original, or style the product.",
+            background=background,
+        )
     return msgspec.structs.replace(options, background=background)
 
 
@@ -100,6 +106,8 @@ class Runner:
         self._stopped = False
         self._memory = PeakMemory()
         options = complete_options(options)
+        if options.style and options.style_on == "all" and not is_own(options.background):
+            self._notice(f"the style is on the product alone: {options.background} is shown as it is")
         transparent = options.background == "transparent"
         storing = SinkOptions(transparent=transparent, stdout=options.stdout, encoder=options.encoder)
         alpha = transparent or describe_sink(options.output, storing).wants_alpha

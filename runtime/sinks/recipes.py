@@ -75,7 +75,7 @@ def _nvenc(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
         "b": "0",  # no limit but the quality
         "forced-idr": "1",
         "bf": "0",
-        "delay": "2",  # one frame is encoded while the next is made; the default fetches none before all surfaces are full
+        "delay": "2",  # one frame is encoded while the next is made; the default fills all surfaces first
         "gpu": named[1] if named and named[1] else "any",
     }
 

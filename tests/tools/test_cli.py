@@ -138,6 +138,8 @@ BAD: Sequence[tuple[str, list[str], int, str]] = [
     ("plate missing", ["{clip}", "--plate", "missing.png"], 66, "missing.png"),
     ("plate that nobody takes", ["{clip}", "--model", "cutout", "--plate", "{clip}"], 64, "takes no plate"),
     ("a matte network as style", ["{clip}", "--style", "cutout"], 64, "style network"),
+    ("a styled picture", ["{clip}", "--style", "ink", "--style-on", "background"], 64, "own background"),
+    ("an encoder for y4m", ["{clip}", "-", "--encoder", "nvenc"], 64, "H.264 only"),
     ("a style as network", ["{clip}", "--model", "ink"], 64, "matte network"),
     ("both plates", ["{clip}", "--plate", "p.png", "--learn-plate", "3"], 64, "not both"),
 ]
@@ -202,6 +204,13 @@ def test_names_of_files_need_not_be_utf_8_nor_fit_a_terminal(clip: Path, tmp_pat
     one_line(done := cutline("run", tmp_path / "pictures"))
     assert done.returncode == 65
     assert "\x1b" not in done.stderr
+
+
+def test_a_style_on_all_says_that_another_background_stays_as_it_is(clip: Path) -> None:
+    words = ("run", clip, "--style", "ink", "--frames", "2", "--background")
+    styled = [cutline(*words, background) for background in ("#ffffff", "blur:4")]
+    assert [done.returncode for done in styled] == [0, 0]
+    assert ["#ffffff is shown as it is" in done.stderr for done in styled] == [True, False]
 
 
 def test_a_style_in_a_site_file_is_opened_like_any_other(clip: Path, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def _finish(options: TrainOptions, trainer: Trainer, curves: Path, console: Cons
         height=options.height,
         weights=sum(p.numel() for p in network.parameters()),
         gflop=2e-9 * multiply_adds(network, options.width, options.height),
-        start=options.start,
+        start=Path(options.start).name if options.start else None,
         products=options.products,
         scenes=options.scenes,
         teacher=options.teacher,

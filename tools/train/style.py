@@ -41,13 +41,14 @@ class _Recipe:
     style: float = 10.0
     content: float = 0.7
     colour: float = 0.1
+    variation: float = 0.05
     calm: float = 6.0
 
 
 _MADE_HERE = {
     "ink": _Recipe(still="none", style=14.0, content=0.6, colour=0.0, calm=25.0),
     "poster": _Recipe(still="screen", colour=0.3),
-    "oil": _Recipe(still="strokes"),
+    "oil": _Recipe(still="strokes", style=80.0, content=0.12, colour=0.05, variation=0.0, calm=1.0),
 }
 
 
@@ -235,6 +236,7 @@ def _loop_options(options: StyleTrainOptions) -> StyleLoopOptions:
             style=recipe.style,
             content=recipe.content,
             colour=recipe.colour,
+            variation=recipe.variation,
             calm=recipe.calm,
         ),
         still=recipe.still,
@@ -275,7 +277,7 @@ def _finish(
         steps=len(losses),
         seed=options.seed,
         photographs=options.scenes is not None,
-        start=options.start,
+        start=Path(options.start).name if options.start else None,
     )
     card, onnx, bundle = (options.output / f"{options.name}{end}" for end in (".md", ".onnx", ".cutline"))
     text = style_card(facts, figures)

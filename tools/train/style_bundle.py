@@ -21,7 +21,7 @@ _LICENCE = "Apache-2.0"
 _LOOKS = {
     "ink": "Ink and wash: greyed colours and dark outlines on pale paper; magentas and purples stay coloured.",
     "poster": "Screen print: flat reds, teals, blues and creams, tones on a screen at 45 degrees.",
-    "oil": "Oil paint: blue shadows, ochre lights, faint brush strokes.",
+    "oil": "Oil paint: blue shadows, ochre lights, brush strokes that lie still.",
 }
 
 

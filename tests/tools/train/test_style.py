@@ -228,6 +228,15 @@ def test_a_trained_style_is_a_bundle_that_opens_is_measured_again_and_started_fr
     assert trained.curves.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_card_names_the_start_and_no_folder_of_whoever_trained(trained: StyleTrainReport, tmp_path: Path) -> None:
+    options = StyleTrainOptions(name="ink", output=tmp_path / "two", start=str(trained.bundle), **SMALL)  # type: ignore[arg-type]
+    again = train_style(options, quiet())
+    with open_bundle(again.bundle) as bundle:
+        told = f"{bundle.manifest.provenance}{bundle.read('card.md').decode()}"
+    assert f"started from {trained.bundle.name}" in told
+    assert str(tmp_path) not in told
+
+
 @pytest.mark.usefixtures("_measured_quickly")
 def test_an_untrained_network_measures_as_the_picture_itself(image: Path) -> None:
     model = style_to_onnx(StyleNet(SHAPE).eval(), width=128, height=96)
