@@ -12,7 +12,7 @@ from typing import Any, Protocol, final
 import msgspec
 
 from cutline.runtime.background import check_background, is_own
-from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, UsageError
+from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, OutputError, UsageError
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
@@ -20,6 +20,7 @@ from cutline.runtime.sessions import Engine
 from cutline.runtime.sinks import SinkOptions, StreamInfo, describe_sink, open_sink
 from cutline.runtime.slots import Counts
 from cutline.runtime.sources import Opener
+from cutline.runtime.sources.trouble import check_input
 
 __all__ = ["RunReport", "Runner", "Running", "complete_options", "run_together"]
 
@@ -55,12 +56,16 @@ def complete_options(options: StreamOptions) -> StreamOptions:
 
     Raises:
         UsageError: the output or background is of no known kind, or the output cannot hold transparency.
-        NoInputError: background or plate is missing.
+        NoInputError: input, background or plate is missing.
+        OutputError: the folder of a video is missing.
     """
     check_background(options.background)
     if options.plate is not None and not Path(options.plate).exists():
         raise NoInputError("no such picture", remedy="Check the name.", plate=options.plate)
+    check_input(options.input)
     traits = describe_sink(options.output, SinkOptions(stdout=options.stdout, encoder=options.encoder))
+    if traits.kind == "video" and not Path(options.output).parent.is_dir():
+        raise OutputError("the output's folder is not there", remedy="Make it first.", path=options.output)
     background = options.background or ("transparent" if traits.carries_alpha else "#ffffff")
     if background == "transparent" and not (traits.carries_alpha or traits.wants_alpha or options.output == "null://"):
         raise UsageError(

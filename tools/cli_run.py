@@ -22,7 +22,7 @@ from cutline.runtime.errors import BadInputError, CutlineError, DeviceLostError,
 from cutline.runtime.late_runner import LateRunner
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.printable import printable
-from cutline.runtime.runner import Runner, Running, RunReport, run_together
+from cutline.runtime.runner import Runner, Running, RunReport, complete_options, run_together
 from cutline.runtime.sessions import Engine, EngineOptions, devices, open_engine
 from cutline.runtime.slots import Counts
 from cutline.runtime.sources import is_live
@@ -83,6 +83,9 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
     if request.json and any(options.output == "-" for options in streams):
         raise UsageError("the output - and --json both want stdout", remedy="Leave one of them out.")
     console = Console(stderr=True, highlight=False)
+    for options in streams:
+        with _named(f"{options.shown_name}: " if request.site is not None else ""):
+            complete_options(options)  # what is missing is said before a network is compiled
     with ExitStack() as stack:
         engine, styles = _engines(request, streams, stack)
         why = f" (auto: {engine.chosen})" if engine.chosen else ""

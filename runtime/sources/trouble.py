@@ -6,14 +6,16 @@ import contextlib
 import errno
 import os
 import re
+from pathlib import Path
 from typing import Final, final
 
 import av
 
 from cutline.runtime.errors import BadInputError, CutlineError, DeviceError, NoInputError, StorageError, UsageError
-from cutline.runtime.sources.address import Address, Kind
+from cutline.runtime.printable import printable
+from cutline.runtime.sources.address import Address, Kind, list_pictures
 
-__all__ = ["LogTail", "explain"]
+__all__ = ["LogTail", "check_input", "explain"]
 
 _PREFIX: Final = re.compile(r"^\[[^\]]*? @ 0x[0-9a-f]+\] ")
 _UNREACHABLE: Final = (
@@ -57,6 +59,23 @@ class LogTail:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def check_input(uri: str) -> None:
+    """Refuse a file, folder or glob that is not there, before anything is opened. What may come later is left alone.
+
+    Raises:
+        NoInputError: there is no such file, or it may not be looked at.
+        UsageError, DeviceError: as `Address.parse`.
+    """
+    address = Address.parse(uri)
+    if address.kind is Kind.PICTURES:
+        list_pictures(address.uri)
+    elif address.kind is Kind.FILE:
+        try:
+            Path(address.uri).stat()
+        except OSError as error:
+            raise explain(error, address, printable(address.uri), "") from error
 
 
 def explain(error: Exception, address: Address, name: str, log: str) -> CutlineError:

@@ -213,6 +213,21 @@ def test_a_style_on_all_says_that_another_background_stays_as_it_is(clip: Path) 
     assert ["#ffffff is shown as it is" in done.stderr for done in styled] == [True, False]
 
 
+def test_what_is_missing_is_said_before_a_network_is_compiled(clip: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    camera = f'[late]\ninput = "rtsp://127.0.0.1:1/x"\noutput = "{tmp_path}/none/a.mp4"\n'
+    site.write_text(f'[there]\ninput = "{clip}"\noutput = "null://"\n{camera}')
+    for words, code, said in (
+        ([tmp_path / "none.mp4"], 66, "no such input"),
+        ([clip, tmp_path / "none" / "a.mp4"], 73, "the output's folder is not there"),
+        (["--streams", site], 73, "late: the output's folder is not there"),
+    ):
+        done = cutline("run", *words)
+        assert done.returncode == code
+        assert said in one_line(done)
+        assert " on cpu (" not in done.stderr
+
+
 def test_a_style_in_a_site_file_is_opened_like_any_other(clip: Path, tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
     site.write_text(f'[s]\ninput = "{clip}"\nstyle = "no such style"\n')
