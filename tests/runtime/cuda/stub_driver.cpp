@@ -1,7 +1,9 @@
 // libcuda.so.1 for tests: every call succeeds, but taking a pebibyte; what is made is a number; a log has every call.
 // So the real cuda-bindings convert and pass our arguments, on machines without a GPU.
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -54,7 +56,13 @@ EXPORT int cuEventCreate(u64* e, unsigned f) { *e = ++next_handle; return note("
 EXPORT int cuEventDestroy_v2(u64 e) { return note("cuEventDestroy", e); }
 EXPORT int cuEventRecord(u64 e, u64 s) { return note("cuEventRecord", e, s); }
 EXPORT int cuEventRecordWithFlags(u64 e, u64 s, unsigned f) { return note("cuEventRecordWithFlags", e, s, f); }
-EXPORT int cuEventSynchronize(u64 e) { return note("cuEventSynchronize", e); }
+// While it is held, an event does not come; after five seconds that is CUDA_ERROR_LAUNCH_TIMEOUT.
+static std::atomic<bool> held{false};
+EXPORT void stub_hold(int hold) { held = hold; }
+EXPORT int cuEventSynchronize(u64 e) {
+    for (int turn = 0; held && turn < 5000; turn++) usleep(1000);
+    return held ? 702 : note("cuEventSynchronize", e);
+}
 EXPORT int cuEventElapsedTime(float* ms, u64, u64) { *ms = 1.5f; return 0; }
 EXPORT int cuEventElapsedTime_v2(float* ms, u64, u64) { *ms = 1.5f; return 0; }
 EXPORT int cuModuleLoadData(u64* m, const void* image) {

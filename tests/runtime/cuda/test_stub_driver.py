@@ -103,3 +103,26 @@ def test_every_argument_arrives_at_the_driver_as_meant(stub: Path) -> None:
         "CUDA_ERROR_OUT_OF_MEMORY while taking 1125899906842624 bytes of device memory: because"
     )
     assert log.split("\n")[:-2] == ARRIVED.strip().split("\n")
+
+
+HELD = """
+import ctypes, threading
+from cutline.runtime.cuda.cuda_python import CudaPython
+
+driver = CudaPython(0)
+stream, mark = driver.stream(), driver.event()
+driver.record(mark, stream=stream)
+library = ctypes.CDLL("libcuda.so.1")
+library.stub_hold(1)
+threading.Timer(0.1, lambda: library.stub_hold(0)).start()
+driver.synchronise(mark)
+"""
+
+
+def test_other_threads_go_on_while_one_waits_for_an_event(stub: Path) -> None:
+    """cuda-bindings keep the interpreter to themselves before 12.9.1: feeder, finisher and watchdog would stand still."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELD], env={**os.environ, "LD_LIBRARY_PATH": str(stub)}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
