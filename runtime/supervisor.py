@@ -30,10 +30,11 @@ ENDING_S: Final = 10.0  # until a killed process is gone, unless the kernel itse
 
 
 class Child(NamedTuple):
-    """A process, and the end of the pipe into which it writes while it is well; the supervisor closes that."""
+    """A process, and our ends of two pipes, which the supervisor closes."""
 
     process: subprocess.Popen[bytes]
-    pulse: int
+    pulse: int  # the child writes into it while it is well
+    lifeline: int  # the child ends in order when it closes: with this process, however that ends
 
 
 @final
@@ -45,6 +46,7 @@ class Supervisor:
         start: Callable[[], Child],
         notify: Callable[[str], None],
         *,
+        once: str = "",
         clock: Callable[[], float] = time.monotonic,
         pause_s: float = PAUSE_S,
         silent_s: float = SILENT_S,
@@ -55,8 +57,10 @@ class Supervisor:
         Args:
             start: starts a child.
             notify: called with one line for each restart.
+            once: why no other child may be started; empty: one may.
         """
         self._start, self._notify, self._clock, self._pause_s = start, notify, clock, pause_s
+        self._once = once
         self._silent_s, self._ending_s = silent_s, ending_s
         self._restarts: deque[float] = deque()  # when they were
         self._stopping = threading.Event()
@@ -67,7 +71,7 @@ class Supervisor:
         """Return the exit code of the child that ended for good.
 
         Raises:
-            DeviceError: children kept losing the device, or one cannot be ended.
+            DeviceError: children kept losing the device, or no other may be started, or one cannot be ended.
         """
         while True:
             child = self._start()
@@ -77,12 +81,13 @@ class Supervisor:
             code = self._wait(child)
             if code >= 0 and code != RESTART:
                 return code
+            unfinished = DeviceError.exit_code if code == RESTART else 128 - code
             if self._stopping.is_set():
-                return 0 if code == RESTART else 128 - code
+                return unfinished
             self._count(code)
             self._notify(f"{self._reason(code)}: starting again ({len(self._restarts)} of {LIMIT} times in a minute)")
             if self._stopping.wait(self._pause_s):
-                return 0
+                return unfinished
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Let the child end in order, and start no other. Safe in a signal handler."""
@@ -101,6 +106,7 @@ class Supervisor:
                 patience_s = self._silent_s
         finally:
             os.close(child.pulse)
+            os.close(child.lifeline)
         self._silent = True
         child.process.kill()
         try:
@@ -113,6 +119,8 @@ class Supervisor:
             ) from error
 
     def _count(self, code: int) -> None:
+        if self._once:
+            raise DeviceError(f"{self._reason(code)}, and {self._once}", remedy="Run the command once more.")
         now = self._clock()
         while self._restarts and now - self._restarts[0] > WINDOW_S:
             self._restarts.popleft()

@@ -61,7 +61,9 @@ def run_streams(request: RunRequest) -> int:
     from cutline.tools.compute import start_compute
 
     console = Console(stderr=True, highlight=False)
-    supervisor = Supervisor(lambda: start_compute(request), _printer(console, ""))
+    piped = any(options.output == "-" and options.stdout != "events" for options in _streams(request))
+    once = "part of a video has gone to standard output" if piped else ""
+    supervisor = Supervisor(lambda: start_compute(request), _printer(console, ""), once=once)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda caught, frame: supervisor.stop(caught))

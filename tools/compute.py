@@ -3,7 +3,8 @@
     python -m cutline.tools.compute FD PULSE [--debug]
 
 FD is a pipe: the request comes through it as one line of JSON; its other end is open while the parent lives. PULSE is
-another, into which the watchdog writes a byte with every look.
+another, into which the watchdog writes a byte with every look. This module is imported in an instant, so that Ctrl-C
+during the rest of the imports is one line.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn
-
-import msgspec
+from typing import TYPE_CHECKING, NoReturn
 
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import DeviceLostError
 from cutline.runtime.supervisor import RESTART, Child
-from cutline.tools.cli_run import RunRequest, run_here
+from cutline.tools.entry import INTERRUPTED
+
+if TYPE_CHECKING:
+    from cutline.tools.cli_run import RunRequest
 
 __all__ = ["end_lost", "main", "start_compute"]
 
 
 def start_compute(request: RunRequest) -> Child:
     """Start a child that runs the request's streams."""
+    import msgspec
+
     near, far = os.pipe()
     pulse, beats = os.pipe()
     debug = ["--debug"] if "--debug" in sys.argv else []
@@ -44,20 +48,21 @@ def start_compute(request: RunRequest) -> Child:
         os.close(near)
         os.close(beats)
     os.write(far, json.dumps(msgspec.to_builtins(request)).encode() + b"\n")  # msgspec's wants names in UTF-8
-    _LIFELINES.append(far)
-    return Child(child, pulse)
-
-
-_LIFELINES: list[int] = []  # write ends of the pipes; they close when this process ends, however it ends
+    return Child(child, pulse, far)
 
 
 def main() -> NoReturn:
     """Run the streams; end with RESTART where the device was lost, or does not answer."""
-    from cutline.tools.cli import guarded
-
     fd, pulse = int(sys.argv[1]), int(sys.argv[2])
-    Watchdog(end_lost, on_look=lambda: _beat(pulse))
-    request = _read(fd)
+    try:
+        from cutline.tools.cli import guarded
+
+        Watchdog(end_lost, on_look=lambda: _beat(pulse))
+        request = _read(fd)
+    except KeyboardInterrupt:
+        print("cutline: interrupted", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     threading.Thread(target=_watch, args=(fd,), name="parent", daemon=True).start()
     code = guarded(lambda: _run(request), debug="--debug" in sys.argv)
     with suppress(OSError):  # nobody reads any more
@@ -67,6 +72,8 @@ def main() -> NoReturn:
 
 
 def _run(request: RunRequest) -> int:
+    from cutline.tools.cli_run import run_here
+
     try:
         return run_here(request, on_lost=end_lost)
     except DeviceLostError as error:  # lost before the first frame
@@ -81,6 +88,10 @@ def end_lost(error: DeviceLostError) -> NoReturn:
 
 
 def _read(fd: int) -> RunRequest:
+    import msgspec
+
+    from cutline.tools.cli_run import RunRequest
+
     text = b""
     while not text.endswith(b"\n"):
         text += os.read(fd, 1 << 16)

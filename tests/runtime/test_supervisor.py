@@ -28,7 +28,7 @@ class Children:
         pulse, beats = os.pipe()
         process = subprocess.Popen([sys.executable, "-S", "-c", program, str(beats)], pass_fds=(beats,))
         os.close(beats)
-        return Child(process, pulse)
+        return Child(process, pulse, os.open(os.devnull, os.O_WRONLY))
 
 
 LOST = f"import os; os._exit({RESTART})"
@@ -91,6 +91,21 @@ def test_a_process_that_cannot_be_ended_is_said(monkeypatch: pytest.MonkeyPatch)
     begun[0].wait()
 
 
+def test_restarts_leave_nothing_open() -> None:
+    before = len([*Path("/proc/self/fd").iterdir()])
+    supervisor, _ = supervised(Children(LOST, LOST, "pass"))
+    assert supervisor.run() == 0
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_what_cannot_be_begun_anew_is_not() -> None:
+    children = Children(LOST)
+    supervisor, told = supervised(children, once="half a video has gone to standard output")
+    with pytest.raises(DeviceError, match="the device was lost, and half a video has gone to standard output"):
+        supervisor.run()
+    assert (children.started, told) == (1, [])
+
+
 def test_after_five_restarts_within_a_minute_it_gives_up() -> None:
     children = Children(LOST)
     supervisor, _ = supervised(children)
@@ -113,15 +128,17 @@ def test_restarts_of_more_than_a_minute_ago_do_not_count() -> None:
     assert children.started == 13
 
 
-def test_stop_ends_the_child_in_order_and_starts_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "code"), [(0, 0), (RESTART, DeviceError.exit_code)], ids=["in order", "lost"])
+def test_stop_starts_no_other_child_and_tells_what_became_of_this_one(tmp_path: Path, end: int, code: int) -> None:
+    """Where the device is lost meanwhile, what was to be finished is not."""
     ready = tmp_path / "ready"
     children = Children(
-        "import signal, sys, time, pathlib\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "import os, signal, time, pathlib\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: os._exit({end}))\n"
         f"pathlib.Path({str(ready)!r}).touch()\n"
         "time.sleep(60)\n"
     )
-    supervisor, _ = supervised(children)
+    supervisor, told = supervised(children)
 
     def stop() -> None:
         while not ready.exists():
@@ -129,15 +146,15 @@ def test_stop_ends_the_child_in_order_and_starts_no_other(tmp_path: Path) -> Non
         supervisor.stop(signal.SIGTERM)
 
     threading.Thread(target=stop).start()
-    assert supervisor.run() == 0
-    assert children.started == 1
+    assert supervisor.run() == code
+    assert (children.started, told) == (1, [])
 
 
-def test_a_device_lost_while_stopping_is_no_reason_to_start_again() -> None:
-    children = Children(LOST)
-    supervisor, _ = supervised(children)
-    supervisor._stopping.set()
-    assert supervisor.run() in (0, 128 + signal.SIGTERM)
+@pytest.mark.parametrize(("program", "code"), [(LOST, DeviceError.exit_code), (KILLED, 128 + signal.SIGKILL)])
+def test_a_stop_between_two_children_does_not_hide_how_the_first_one_ended(program: str, code: int) -> None:
+    children = Children(program)
+    supervisor = Supervisor(children, lambda text: supervisor.stop(), pause_s=60.0)
+    assert supervisor.run() == code
     assert children.started == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.sessions import devices
-from cutline.tools import cli_run
+from cutline.runtime.supervisor import RESTART, Child
+from cutline.tools import cli_run, compute
 from cutline.tools.cli_run import RunRequest
 
 # a parent that believes in a GPU; its child finds none and takes the CPU
@@ -64,3 +67,50 @@ def test_a_signal_to_the_parent_ends_the_child_in_order(tmp_path: Path, number: 
     _, told = parent.communicate(timeout=60)
     assert parent.returncode == 0, told.decode()
     assert output.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "again"),
+    [("-", "y4m", False), ("-", "raw", False), ("-", "events", True), ("null://", "y4m", True)],
+)
+def test_a_video_that_goes_to_standard_output_is_not_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, output: str, kind: str, again: bool
+) -> None:
+    """Whoever reads it has half a picture, and would take a second header for the rest of it."""
+    monkeypatch.setattr(devices, "driver_is_there", lambda: True)
+    started: list[RunRequest] = []
+
+    def start(given: RunRequest) -> Child:
+        started.append(given)
+        code = RESTART if len(started) == 1 else 0
+        pulse, beats = os.pipe()
+        process = subprocess.Popen([sys.executable, "-S", "-c", f"import os; os._exit({code})"])
+        os.close(beats)
+        return Child(process, pulse, os.open(os.devnull, os.O_WRONLY))
+
+    monkeypatch.setattr(compute, "start_compute", start)
+    asked = request("cuda", output=output, stdout=kind)
+    if again:
+        assert cli_run.run_streams(asked) == 0
+    else:
+        with pytest.raises(DeviceError, match="the device was lost, and part of a video has gone to standard output"):
+            cli_run.run_streams(asked)
+    assert len(started) == 1 + again
+
+
+def test_ctrl_c_while_the_child_imports_is_one_line() -> None:
+    """The terminal's signal goes through the parent to a child that has no handler yet."""
+    program = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'cutline.runtime.pipeline': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.argv = ['compute', '0', '1']\n"
+        "from cutline.tools.compute import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"cutline: interrupted\n")

@@ -132,7 +132,7 @@ sys.argv = ["x", *{words}]
 
 @pytest.mark.parametrize(
     ("module", "body", "words", "code"),
-    [("cli", "app", ["bench"], 69), ("compute", "run_here", ["0", "1"], RESTART)],
+    [("cli", "app", ["bench"], 69), ("compute", "_run", ["0", "1"], RESTART)],
 )
 def test_every_process_of_ours_is_watched(module: str, body: str, words: list[str], code: int) -> None:
     program = WAITING.format(module=module, body=body, words=words)
