@@ -120,7 +120,7 @@ driver.synchronise(mark)
 
 
 def test_other_threads_go_on_while_one_waits_for_an_event(stub: Path) -> None:
-    """cuda-bindings keep the interpreter to themselves before 12.9.1: feeder, finisher and watchdog would stand still."""
+    """Before 12.9.1 cuda-bindings wait with the interpreter's lock: feeder, finisher and watchdog would stand still."""
     done = subprocess.run(
         [sys.executable, "-c", HELD], env={**os.environ, "LD_LIBRARY_PATH": str(stub)}, capture_output=True, text=True,
         timeout=60, check=False,
