@@ -81,12 +81,14 @@ def tensor_from_codes(codes: NDArray[Any], image: Image, colour: Colour) -> NDAr
 class PlateKeeper:
     """Owns the plate of one stream; moves it towards what is seen where nothing stands, and tells when it fits no more.
 
-    A light that was switched is followed at once, slow changes slowly. A camera that was moved is told once, and again
-    when it moves on after it had been back.
+    A light that was switched is followed at once, slow changes slowly. The plate as it was given is kept: after a night
+    without light nothing else knows the scene. A camera that was moved is told once, and again when it moves on after
+    it had been back.
     """
 
     def __init__(self, codes: U8, image: Image, colour: Colour, path: FramePath, notify: Callable[[str], None]) -> None:
-        self._codes = codes.astype(np.float32)
+        self._given = codes.astype(np.float32)
+        self._codes = self._given.copy()
         self._image, self._colour, self._path, self._notify = image, colour, path, notify
         self._adapted_s: float | None = None
         self._elsewhere = 0  # looks in a row at which the scene lay elsewhere
@@ -98,7 +100,7 @@ class PlateKeeper:
             return
         self._adapted_s = time.seconds
         empty = empty_part(matte)
-        lit = relit(self._codes, guide, empty, black=0.0 if self._colour.full_range else 16.0)
+        lit = relit((self._codes, self._given), guide, empty, black=0.0 if self._colour.full_range else 16.0)
         if lit is not None:
             self._codes = lit
         self._look_for_movement(guide, empty)

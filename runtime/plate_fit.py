@@ -6,6 +6,7 @@ it calls hardly anything empty, the matte itself may be wrong, and the whole pic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,10 @@ FEW: Final = 0.25  # share of the picture under which what is empty is too littl
 MISFIT: Final = 6.0  # codes of luma or chroma that plate and picture may differ by: noise, and what adapting follows
 LIKE: Final = 0.5  # correlation of fine detail from which two pictures show one scene
 BETTER: Final = 0.25  # by how much they must correlate better when one is moved
+SATURATED: Final = 3  # codes below the brightest luma from which a pixel tells nothing of how bright the light is
 REACH: Final = 0.25  # of the picture: a camera that moved by more shows another scene
+ONE_PLACE: Final = 0.2  # correlation of coarse detail from which two pictures show one place in whatever light
+WORTH: Final = 1.0  # codes of misfit that what was adapted to since the plate was given is worth
 EVERY: Final = 4  # pixels, of which one is looked at
 STEP: Final = 2  # movement is looked for at half size, in steps of this
 
@@ -31,30 +35,29 @@ def empty_part(matte: F32) -> Mask:
     return empty if empty.mean() >= FEW else np.ones_like(empty)
 
 
-def relit(plate: F32, picture: NDArray[np.uint8], empty: Mask, *, black: float) -> F32 | None:
+def relit(plates: tuple[F32, F32], picture: NDArray[np.uint8], empty: Mask, *, black: float) -> F32 | None:
     """The plate in the light of the picture, if another light is all that differs between them; else None.
 
     Args:
-        plate: float32[3, h, w], codes of Y, Cb, Cr; picture: uint8[3, h, w], the same.
+        plates: float32[3, h, w], codes of Y, Cb, Cr: as it is by now, and as it was given. The second one counts where
+            the first has lost the scene: in the dark, or where a light drowned it.
+        picture: uint8[3, h, w], the same.
         black: code of black.
     """
     some = empty[::EVERY, ::EVERY]  # medians need no more
-    seen, known = (codes[:, ::EVERY, ::EVERY][:, some].astype(np.float32) for codes in (picture, plate))
+    seen, *known = (codes[:, ::EVERY, ::EVERY][:, some].astype(np.float32) for codes in (picture, *plates))
     if not seen.size:
         return None
-    before = _misfit(seen, known)
+    before = _misfit(seen, known[0])
     if before < MISFIT:
         return None
-    gain = float(np.median((seen[0] - black + 1) / np.maximum(known[0] - black + 1, 1)))
-    level = np.array([black, 128, 128], np.float32)[:, None]
-    scaled = level + (known - level) * np.float32(gain)
-    tint = np.median(seen[1:] - scaled[1:], axis=1)
-    scaled[1:] += tint[:, None]
-    detail = empty.all() and _alike(_detail(plate[0]), _detail(picture[0].astype(np.float32)), 0, 0) < LIKE
-    if _misfit(seen, scaled) > before / 2 or detail:
+    lights = [_Light.between(codes, seen, black) for codes in known]
+    now, given = (_misfit(seen, light.on(codes, seen[0].max())) for light, codes in zip(lights, known, strict=True))
+    best = 0 if now <= given + WORTH else 1
+    plate, light = plates[best], lights[best]
+    if (now, given)[best] > before / 2 or (empty.all() and not _is_one_place(plate[0], picture[0])):
         return None
-    shift = np.array([0, *tint], np.float32)[:, None, None]
-    return np.clip(level[..., None] + (plate - level[..., None]) * np.float32(gain) + shift, 0, 255)
+    return light.on(plate, 255.0)
 
 
 def shift_of(plate: F32, picture: NDArray[np.uint8], empty: Mask) -> tuple[int, int] | None:
@@ -74,6 +77,32 @@ def shift_of(plate: F32, picture: NDArray[np.uint8], empty: Mask) -> tuple[int, 
     return (right * STEP, down * STEP) if moved >= max(LIKE, unmoved + BETTER) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Light:
+    """What another light does to codes: luma and chroma are multiplied, and chroma is shifted."""
+
+    gain: float
+    tint: tuple[float, float]
+    black: float
+
+    @classmethod
+    def between(cls, known: F32, seen: F32, black: float) -> _Light:
+        """The light that makes float32[3, n] of known codes those that are seen."""
+        free = seen[0] < seen[0].max() - SATURATED
+        free = free if free.mean() >= FEW else np.ones_like(free)
+        lumas = np.maximum(seen[0, free] - black + 1, 0) / np.maximum(known[0, free] - black + 1, 1)
+        gain = float(np.median(lumas))
+        blue, red = np.median(seen[1:] - 128 - (known[1:] - 128) * np.float32(gain), axis=1)
+        return cls(gain, (float(blue), float(red)), black)
+
+    def on(self, codes: F32, white: float) -> F32:
+        """The codes of float32[3, ...] in this light; luma ends at `white`."""
+        y, *chroma = codes
+        luma = np.clip(self.black + (y - self.black) * np.float32(self.gain), 0, white)
+        tinted = [128 + (c - 128) * np.float32(self.gain) + t for c, t in zip(chroma, self.tint, strict=True)]
+        return np.asarray(np.stack([luma, *(np.clip(c, 0, 255) for c in tinted)]), np.float32)
+
+
 def _misfit(seen: F32, known: F32) -> float:
     """Largest median difference of a channel, codes."""
     return float(np.median(np.abs(seen - known), axis=1).max())
@@ -82,6 +111,16 @@ def _misfit(seen: F32, known: F32) -> float:
 def _halved(picture: NDArray[Any]) -> F32:
     parts = [picture[a::STEP, b::STEP].astype(np.float32) for a in range(STEP) for b in range(STEP)]
     return np.asarray(sum(parts) / len(parts), np.float32)
+
+
+def _is_one_place(known: F32, seen: NDArray[np.uint8]) -> bool:
+    """Whether two lumas show one place, goods in it or not: their detail agrees, once small enough to be free of noise.
+
+    Of photographs of 20 places no two agree by more than 0.04, a bottle clip and its plate by 0.34 at least.
+    """
+    height, width = (side // EVERY * EVERY for side in known.shape)
+    small, other = (_detail(_halved(_halved(luma[:height, :width]))) for luma in (known, seen))
+    return _alike(small, other, 0, 0) >= ONE_PLACE
 
 
 def _detail(luma: F32) -> F32:

@@ -3,13 +3,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cutline.runtime.contract import Image
 from cutline.runtime.frame import Colour, Timestamp
-from cutline.runtime.plate import PlateKeeper
+from cutline.runtime.plate import PlateKeeper, tensor_from_codes
 from cutline.runtime.plate_fit import empty_part, relit, shift_of
 from cutline.runtime.plate_learning import PlateLearner
 
@@ -72,7 +73,7 @@ def test_a_switched_light_is_followed_at_once(gain: float) -> None:
     lit[0], lit[1:] = 16 + (plate[0] - 16) * gain, 128 + (plate[1:] - 128) * gain
     lit[2] += 9  # and warmer
     picture, matte = goods(seen(lit))
-    found = relit(plate, picture, empty_part(matte), black=16)
+    found = relit((plate, plate), picture, empty_part(matte), black=16)
     assert found is not None
     assert np.abs(found - np.clip(lit, 0, 255)).mean() < 2
 
@@ -80,11 +81,11 @@ def test_a_switched_light_is_followed_at_once(gain: float) -> None:
 def test_what_is_no_other_light_is_left_alone() -> None:
     plate = part(scene())
     same, matte = goods(seen(plate))
-    assert relit(plate, same, empty_part(matte), black=16) is None
+    assert relit((plate, plate), same, empty_part(matte), black=16) is None
     other = seen(part(scene(seed=9)))
-    assert relit(plate, other, np.ones((HEIGHT, WIDTH), np.bool_), black=16) is None
+    assert relit((plate, plate), other, np.ones((HEIGHT, WIDTH), np.bool_), black=16) is None
     wall = np.full((3, HEIGHT, WIDTH), 90, np.uint8)  # a box that fills the view, and a matte that shows nothing else
-    assert relit(plate, seen(wall), np.ones((HEIGHT, WIDTH), np.bool_), black=16) is None
+    assert relit((plate, plate), seen(wall), np.ones((HEIGHT, WIDTH), np.bool_), black=16) is None
 
 
 class Path:
@@ -115,6 +116,44 @@ def test_a_keeper_follows_a_switched_light_within_one_look() -> None:
     dim[0] = 16 + (dim[0] - 16) * 0.5
     keeper.adapt(seen(dim), np.full((HEIGHT, WIDTH), 0.1, np.float32), Timestamp(0, Fraction(1), 0))
     assert path.plate.mean() < 0.6 * before
+
+
+@pytest.mark.parametrize("dusk", [[1.0] * 3 + [0.5] * 3 + [0.2] * 3 + [0.05] * 3, [1 - k / 200 for k in range(200)]])
+def test_a_keeper_finds_the_scene_again_when_the_light_comes_back_after_a_night(dusk: list[float]) -> None:
+    path, image = Path(), Image(tensor="plate", width=WIDTH, height=HEIGHT)
+    plate = part(scene())
+    keeper = PlateKeeper(seen(plate), image, Colour(), path, [].append)  # type: ignore[arg-type]
+    before = path.plate
+    for second, gain in enumerate([*dusk, *[0.0] * 60, 1.0, 1.0]):
+        lit = plate.copy()
+        lit[0], lit[1:] = 16 + (plate[0] - 16) * gain, 128 + (plate[1:] - 128) * gain
+        picture = seen(lit, second)
+        misfit = np.abs(tensor_from_codes(picture, image, Colour()) - path.plate)[0].mean(axis=0)
+        goods_seen = (misfit > 0.08).astype(np.float32)  # what a network would make of a plate that does not fit
+        keeper.adapt(picture, goods_seen, Timestamp(second, Fraction(1), 0))
+    assert np.abs(path.plate - before).mean() < 0.02
+
+
+def test_a_scene_under_noise_is_found_again_though_the_matte_calls_none_of_it_empty() -> None:
+    plate = cv2.GaussianBlur(part(scene())[0], (5, 5), 0)[None].repeat(3, 0)  # an unsharp camera
+    plate[1:] = 128
+    picture, _ = goods(
+        np.clip(seen(plate) + np.random.default_rng(8).normal(0, 6, plate.shape), 0, 255).astype(np.uint8)
+    )
+    found = relit((np.full_like(plate, 17), plate), picture, np.ones((HEIGHT, WIDTH), np.bool_), black=16)
+    assert found is not None
+    assert np.abs(found - plate).mean() < 4
+
+
+def test_a_light_that_saturates_most_of_the_picture_is_followed() -> None:
+    plate = part(scene())
+    lit = plate.copy()
+    lit[0] = np.minimum(16 + (plate[0] - 16) * 2.8, 235)
+    picture, matte = goods(seen(lit))
+    assert np.mean(picture[0][matte == 0] >= 232) > 0.5
+    found = relit((plate, plate), np.minimum(picture, 235), empty_part(matte), black=16)
+    assert found is not None
+    assert np.abs(np.minimum(found, 235) - lit).mean() < 4
 
 
 @pytest.mark.parametrize(("right", "moved"), [(0, False), (6, True)])
