@@ -145,14 +145,12 @@ class Runner:
                     self.stop()
             complete = not self._stopped
         except CutlineError as error:
-            if isinstance(error, DeviceLostError):
-                self._on_lost(error)
-            self.failure = error
+            self._fail(error)
         self._memory.look()
         try:
             self._sink.close(complete=complete)
         except CutlineError as error:
-            self.failure = self.failure or error
+            self._fail(error)
         told = self._sink.report().get("notices")
         for notice in told if isinstance(told, list) else ():
             self._notice(str(notice))
@@ -167,6 +165,11 @@ class Runner:
     def close(self) -> None:
         """Free everything. Works twice."""
         self._undo.close()
+
+    def _fail(self, error: CutlineError) -> None:
+        if isinstance(error, DeviceLostError):
+            self._on_lost(error)
+        self.failure = self.failure or error
 
     def _notice(self, text: str) -> None:
         self.notices.append(text)

@@ -71,7 +71,7 @@ def _nvenc(options: SinkOptions, _rate: Fraction) -> dict[str, str]:
         "preset": "p4",
         "tune": "ll",
         "rc": "vbr",
-        "cq": str(options.crf),
+        "cq": str(max(1, options.crf)),  # 0 would be no wish at all
         "b": "0",  # no limit but the quality
         "forced-idr": "1",
         "bf": "0",

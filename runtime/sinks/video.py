@@ -11,7 +11,7 @@ from typing import Any, final
 import av
 import numpy as np
 
-from cutline.runtime.errors import DeviceError, InternalError, OutputError, StorageError
+from cutline.runtime.errors import DeviceError, DeviceLostError, InternalError, OutputError, StorageError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.audio import AudioCopy
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason, storing
@@ -129,6 +129,7 @@ class VideoFileSink:
 
         Raises:
             StorageError: the disk is full; what was stored before plays.
+            DeviceLostError: the GPU's encoder failed; the same holds.
         """
         tick = self._ticks.take(frame.time)
         if self._audio and frame.time.origin != self._origin:
@@ -144,7 +145,7 @@ class VideoFileSink:
         with self._storing():
             if not self._started:
                 self._start(tick * self._ticks.tick)
-            self._mux(self._stream.encode(picture))
+            self._mux(self._encode(picture))
         self._frames += 1
 
     def _encodable(self, frame: Frame) -> av.VideoFrame:
@@ -176,6 +177,19 @@ class VideoFileSink:
         self._container.start_encoding()
         self._started = True
 
+    def _encode(self, picture: av.VideoFrame | None) -> Iterable[Any]:
+        try:
+            return self._stream.encode(picture)
+        except av.FFmpegError as error:
+            if self._recipe.codec != NVENC:
+                raise
+            raise DeviceLostError(
+                "the GPU's encoder failed",
+                remedy="Look for an Xid line in `dmesg`; without --encoder the processor encodes.",
+                path=str(self._file.final),
+                reason=reason(error),
+            ) from error
+
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             if self._audio:
@@ -187,7 +201,7 @@ class VideoFileSink:
         try:
             with storing(self._file.final):
                 yield
-        except StorageError:
+        except (StorageError, DeviceLostError):
             self._failed = True
             raise
 
@@ -196,6 +210,7 @@ class VideoFileSink:
 
         Raises:
             StorageError: the last frames could not be stored; the part file plays up to them.
+            DeviceLostError: the GPU's encoder kept them; the same holds.
         """
         if self._closed:
             return
@@ -210,7 +225,7 @@ class VideoFileSink:
             self._put_away(complete=complete)
 
     def _finish(self, *, complete: bool) -> None:
-        self._mux(self._stream.encode(None))
+        self._mux(self._encode(None))
         if self._audio:
             end = self._ticks.end
             self._container.mux(self._audio.rest(end) if complete else self._audio.until(end))

@@ -29,6 +29,7 @@ from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.runner import Runner
 from cutline.runtime.sessions import open_engine
+from cutline.runtime.sinks.null import NullSink
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
@@ -261,6 +262,22 @@ def test_a_lost_device_ends_the_run_and_is_told_apart(kernels: Emulated, red: Bu
     assert report.exit_code == 69
     assert "CUDA_ERROR_LAUNCH_FAILED while waiting for a frame" in str(report.error)
     gpu.close()
+
+
+def test_a_device_lost_while_the_output_is_finished_is_told_too(
+    pair: tuple[Any, CudaEngine], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last frames are still in the GPU's encoder then."""
+    lost, told = [DeviceLostError("the GPU's encoder failed", remedy="Try again.")], list[DeviceLostError]()
+
+    def close(sink: NullSink, *, complete: bool) -> None:
+        if lost:
+            raise lost.pop()
+
+    monkeypatch.setattr(NullSink, "close", close)
+    runner = Runner(pair[0], StreamOptions(input=str(clip), frames=FRAMES), on_lost=told.append)
+    assert runner.run().exit_code == 69
+    assert told == [runner.failure]
 
 
 def test_a_style_network_on_another_device_is_refused(

@@ -9,11 +9,11 @@ from typing import Any
 import av
 import pytest
 
-from cutline.runtime.errors import DeviceError, UsageError
+from cutline.runtime.errors import DeviceError, DeviceLostError, UsageError
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink
+from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink, video
 from cutline.runtime.sinks.codec import why_no_nvenc
-from cutline.runtime.sinks.recipes import NVENC, RECIPES, by_gpu
+from cutline.runtime.sinks.recipes import NVENC, RECIPES, X264, by_gpu
 
 NO_ENCODER = why_no_nvenc()
 without = pytest.mark.skipif(not NO_ENCODER, reason="this machine's GPU encodes")
@@ -55,6 +55,47 @@ def test_encoders_that_nobody_knows_are_usage_errors(encoder: str) -> None:
         StreamOptions(input="a.mp4", encoder=encoder)
     with pytest.raises(UsageError, match="encoder"):
         SinkOptions(encoder=encoder)
+
+
+def test_the_best_quality_is_not_what_the_encoder_takes_for_no_wish_at_all() -> None:
+    """0 is its word for none; it then keeps to the bit rate of its preset."""
+    assert by_gpu(RECIPES[".mp4"]).settings(SinkOptions(encoder="nvenc", crf=0), Fraction(30))["cq"] == "1"
+
+
+class Fails:
+    """A stream whose encoder loses its device with the `last` picture."""
+
+    def __init__(self, stream: Any, last: int) -> None:
+        self._stream, self._left = stream, last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def encode(self, picture: Any) -> Any:
+        self._left -= 1
+        if self._left <= 0:
+            raise av.ExternalError(0, "Generic error in an external library")
+        return self._stream.encode(picture)
+
+
+def test_a_gpu_that_fails_while_it_encodes_is_a_lost_device_and_what_was_stored_plays(
+    clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no trouble with the disk; another process may find the device well."""
+    source = clip(count=30)
+    path = tmp_path / "out.mp4"
+    sink: Any = open_sink(str(path), source.info, SinkOptions())
+    monkeypatch.setattr(video, "NVENC", X264)
+    sink._stream = Fails(sink._stream, 25)
+    with pytest.raises(DeviceLostError, match="external library") as caught:
+        for index in range(30):
+            sink.write(source.frame(index))
+    assert "disk" not in str(caught.value)
+    sink.close(complete=False)
+    (left,) = tmp_path.iterdir()
+    with av.open(str(left)) as container:
+        assert 0 < sum(1 for _ in container.decode(video=0)) < 25
+    assert any("incomplete" in notice for notice in sink.report()["notices"])
 
 
 @without
