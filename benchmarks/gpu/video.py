@@ -34,6 +34,7 @@ from cutline.runtime.cuda.nvcodec import MODULE, Packet, SurfaceDecoder, Surface
 from cutline.runtime.errors import CutlineError, DeviceError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
+from cutline.runtime.sinks.codec import why_no_nvenc
 
 __all__ = ["NAME", "check_video", "judge", "look_at", "luma_of", "measure", "write_clip"]
 
@@ -206,11 +207,18 @@ def judge(check: Check, count: int, lowest_db: float) -> Check:
 
 
 def main(ordinal: int) -> int:
-    """Measure on a real device; print the Check."""
+    """Measure on a real device; print the Check. 69 where the machine lacks what it takes, 1 where that fails."""
     from cutline.runtime.cuda.cuda_python import CudaPython
 
     try:
         load_codec()
+    except DeviceError as error:
+        print(error, file=sys.stderr)
+        return DeviceError.exit_code
+    if refusal := why_no_nvenc():
+        print(f"the GPU encodes nothing: {refusal}", file=sys.stderr)
+        return DeviceError.exit_code
+    try:
         with tempfile.TemporaryDirectory() as folder, open_bundle("cutout") as bundle, CudaPython(ordinal) as driver:
             clip = Path(folder) / "clip.mp4"
             write_clip(clip, FORM, FRAMES)
@@ -224,8 +232,8 @@ def main(ordinal: int) -> int:
             out.write_bytes(b"".join(packet.data for packet in packets))
             check = judge(check, *look_at(out, wanted))
     except CutlineError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     print(msgspec.json.encode(check).decode())
     return 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from cutline.benchmarks.gpu import files
 from cutline.benchmarks.gpu.record import NotRun
-from cutline.runtime.errors import DeviceError
+from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.sinks import SinkOptions, open_sink
 
@@ -56,3 +56,21 @@ def test_a_gpu_that_encodes_nothing_is_no_failure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(files, "open_sink", refused)
     with pytest.raises(NotRun, match="unsupported"):
         files.check_files("nvenc", form=FORM, frames=2)
+
+
+def test_an_encoder_that_opens_and_then_fails_is_a_failure_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, stand_in: list[str]
+) -> None:
+    write = files._write
+
+    def fails(path: Any, form: FrameFormat, shots: Any, name: str) -> Any:
+        if name == "x264":
+            return write(path, form, shots, name)
+        raise DeviceLostError("the GPU's encoder failed", remedy="Look for an Xid line.", reason="external library")
+
+    monkeypatch.setattr(files, "_write", fails)
+    check = files.check_files("nvenc", form=FORM, frames=2)
+    assert check.verdict == "failed"
+    assert check.notes[0].startswith("nvenc: the GPU's encoder failed (reason='external library')")
+    assert "x264: ms a frame" in check.figures
+    assert stand_in == ["x264"]

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +26,9 @@ from cutline.benchmarks.gpu.bed import Bed, SpinNetwork
 from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.benchmarks.probe import SPIN
 from cutline.runtime.contract import Image, ModelContract, Output
-from cutline.runtime.cuda import nvcodec
+from cutline.runtime.cuda import cuda_python, nvcodec
 from cutline.runtime.cuda.fake import FakeDriver
+from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import FrameFormat
 
 FORM = FrameFormat(width=96, height=64)
@@ -149,6 +151,32 @@ def test_a_process_that_is_ended_by_the_library_is_a_failure_and_not_the_end_of_
     assert check.verdict == verdict
     if code:
         assert check.notes == ("the process ended with 1", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "said"),
+    [
+        ("load_codec", DeviceError.exit_code, "no video driver"),
+        ("why_no_nvenc", DeviceError.exit_code, "the GPU encodes nothing: no video driver"),
+        ("write_clip", 1, "no video driver"),
+    ],
+)
+def test_only_what_the_machine_lacks_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str, code: int, said: str
+) -> None:
+    """A driver that refuses what we ask of it is one, and so is a device that is lost."""
+
+    def refused(*given: Any) -> str:  # noqa: ARG001
+        if wrong == "why_no_nvenc":
+            return "no video driver"
+        raise DeviceError("no video driver", remedy="Install it.")
+
+    monkeypatch.setattr(video, "load_codec", lambda: None)
+    monkeypatch.setattr(video, "why_no_nvenc", lambda: "")
+    monkeypatch.setattr(cuda_python, "CudaPython", lambda ordinal: nullcontext(SimpleNamespace(device=None)))
+    monkeypatch.setattr(video, wrong, refused)
+    assert video.main(0) == code
+    assert said in capsys.readouterr().err
 
 
 def test_what_the_device_lacks_is_a_reason_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,10 @@ def test_a_gpu_that_fails_while_it_encodes_is_a_lost_device_and_what_was_stored_
     sink: Any = open_sink(str(path), source.info, SinkOptions())
     monkeypatch.setattr(video, "NVENC", X264)
     sink._stream = Fails(sink._stream, 25)
+    for index in range(24):
+        sink.write(source.frame(index))
     with pytest.raises(DeviceLostError, match="external library") as caught:
-        for index in range(30):
-            sink.write(source.frame(index))
+        sink.write(source.frame(24))
     assert "disk" not in str(caught.value)
     sink.close(complete=False)
     (left,) = tmp_path.iterdir()
