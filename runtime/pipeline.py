@@ -188,8 +188,7 @@ class Pipeline:
             check_plate(options, engine)
             from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
 
-            image = engine.contract.frame
-            learnt = learn_plate(options, (image.width, image.height), opener, self._notify)
+            learnt = learn_plate(options, engine.contract.frame, opener, self._notify)
             self._source = opener.open(options.input, settings, self._notify)
             undo.callback(self._source.close)
             return engine, learnt

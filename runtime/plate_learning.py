@@ -9,30 +9,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from cutline.runtime.branch import Branch
+from cutline.runtime.branch import Branch, window_of
 from cutline.runtime.bundle import open_bundle
-from cutline.runtime.errors import BadInputError, UsageError
-from cutline.runtime.kernels import Background, Post, PostOptions
+from cutline.runtime.contract import Image
+from cutline.runtime.errors import BadInputError, NoInputError, UsageError
+from cutline.runtime.kernels import Background, Post, PostOptions, Window
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.plate_fit import empty_part, shift_of
 from cutline.runtime.sessions import open_engine
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SlotState
-from cutline.runtime.sources import End, Filled, Opener, Source, SourceOptions
+from cutline.runtime.sources import End, Filled, Notice, Opener, Source, SourceOptions
 
 __all__ = ["PlateLearner", "learn_plate"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+Stretch: TypeAlias = tuple[float, float, float, float]  # begin and length in the frame; begin and length in the network
 
 COLOURS: Final = 4  # remembered per pixel
 SAME_BELOW: Final = 14.0  # summed distance in codes under which two colours are one
+POLL_S: Final = 0.1  # how soon it is seen that learning is to stop
 SAMPLES_PER_S: Final = 6.0
 SAMPLES_MIN: Final = 8
 STAYED: Final = 0.02  # share of the samples that a colour must have been there to be believed
@@ -45,53 +50,45 @@ MOVED_FOR: Final = 3  # samples in a row, each compared with one of a second bef
 SPECK: Final = 16  # codes off the median of its neighbours: no detail of a scene is one pixel at the network's size
 
 
-def learn_plate(options: StreamOptions, size: tuple[int, int], opener: Opener, notify: Callable[[str], None]) -> U8:
+def learn_plate(options: StreamOptions, image: Image, opener: Opener, notify: Callable[[str], None]) -> U8:
     """Watch the first `options.learn_plate` seconds of the input and return its empty scene.
 
     Args:
-        size: width and height of the plate in the network that will use it, in pixels.
+        image: the input of the network that will use the plate.
     Returns:
-        uint8[3, height, width], Y, Cb, Cr.
+        uint8[3, image.height, image.width], Y, Cb, Cr, where that network sees them.
     Raises:
         UsageError: the input can be read only once.
         BadInputError: the input ended before enough frames were seen.
+        NoInputError: it was stopped before that.
+        CutlineError: what opening or reading the input raises.
     """
     seconds = options.learn_plate or 0.0
     if options.input == "-" or Path(options.input).is_fifo():
         raise UsageError("no plate can be learnt from a pipe, it is read only once", remedy="Give --plate PICTURE.")
     notify(f"learning the plate from {seconds:g} s of {options.shown_name}")
-    with open_bundle("cutout") as bundle:
-        engine = open_engine(bundle)
-    source = opener.open(options.input, SourceOptions(policy="block"), notify)
-    frame = source.info.format
-    try:
+    with ExitStack() as undo:
+        source = opener.open(options.input, SourceOptions(policy="block"), notify)
+        undo.callback(source.close)
+        with open_bundle("cutout") as bundle:  # not before: a camera may be waited for
+            engine = open_engine(bundle)
+        undo.callback(engine.close)
+        frame, known = source.info.format, engine.contract.frame
         rate = float(source.info.frame_rate or 25)
-        branch = Branch(engine, frame, options)
-        image = engine.contract.frame
+        branch = Branch(engine, frame, replace(options, framing="fit"))  # all that the other network may see
         arrays = {
-            "guide": ArraySpec((3, image.height, image.width), "uint8"),
-            "matte": ArraySpec((image.height, image.width), "float32"),
+            "guide": ArraySpec((3, known.height, known.width), "uint8"),
+            "matte": ArraySpec((known.height, known.width), "float32"),
             **branch.arrays,
         }
         pool = SlotPool(format=frame, depth=3, arrays=arrays, alpha=False)
-        try:
-            branch.bind(pool.slots)
-            learner = PlateLearner(image.width, image.height)
-            post = Post(frame, engine.contract.primary, branch.window, PostOptions(temporal=0.0))
-            every = max(1, round(rate / SAMPLES_PER_S))
-            _watch(source, pool, branch, post, learner, opener, frames=int(seconds * rate), every=every)
-            branch.session.close()
-        finally:
-            pool.close()
-    finally:
-        source.close()
-        engine.close()
-    if learner.samples < SAMPLES_MIN:
-        raise BadInputError(
-            "too few frames to learn a plate from",
-            remedy="Give more seconds to --learn-plate, or a picture to --plate.",
-            samples=learner.samples,
-        )
+        undo.callback(pool.close)
+        branch.bind(pool.slots)
+        undo.callback(branch.session.close)
+        learner = PlateLearner(known.width, known.height)
+        post = Post(frame, engine.contract.primary, branch.window, PostOptions(temporal=0.0))
+        every = max(1, round(rate / SAMPLES_PER_S))
+        _watch(source, pool, branch, post, learner, opener, notify, frames=int(seconds * rate), every=every)
     if learner.moved:
         notify("the camera moved while the plate was learnt, so the plate is blurred: fix the camera and start again")
     codes = learner.plate()
@@ -100,21 +97,25 @@ def learn_plate(options: StreamOptions, size: tuple[int, int], opener: Opener, n
             f"{learner.doubtful:.0%} of the learnt plate looked like goods all the time, and what never left is taken "
             "for the scene: give --learn-plate more seconds, or a picture to --plate"
         )
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in codes])
+    return _through_another(codes, branch.window, window_of(image, frame, options))
 
 
 def _watch(
-    source: Source, pool: SlotPool, branch: Branch, post: Post, learner: PlateLearner, opener: Opener, *,
-    frames: int, every: int,
+    source: Source, pool: SlotPool, branch: Branch, post: Post, learner: PlateLearner, opener: Opener,
+    notify: Callable[[str], None], *, frames: int, every: int,
 ) -> None:  # fmt: skip
+    """Learn from so many frames. A camera that falls silent is waited for, as it is when frames are shown."""
     source.start(pool)
     for slot in pool.slots:
         source.offer(slot)
-    seen = 0
-    while seen < frames and not opener.stopped:
-        event = source.take(10.0)
-        if event is None or isinstance(event, End):
-            return
+    seen, end = 0, None
+    while seen < frames and end is None:
+        if opener.stopped:
+            raise NoInputError("stopped before the plate was learnt", remedy="Start again.", input=source.name)
+        event = source.take(POLL_S)
+        if isinstance(event, Notice) and event.kind in ("reconnecting", "reconnected"):
+            notify(event.text)  # what else there is to say of the input is said when its frames are shown
+        end = event if isinstance(event, End) else None
         if not isinstance(event, Filled):
             continue
         slot = pool.slots[event.slot_index]
@@ -126,6 +127,15 @@ def _watch(
         pool.move(slot, SlotState.FREE)
         source.offer(slot)
         seen += 1
+    if learner.samples < SAMPLES_MIN:
+        if end is not None and end.error is not None:
+            raise end.error
+        longer = "a longer input" if end is not None else "more seconds to --learn-plate"
+        raise BadInputError(
+            "too few frames to learn a plate from",
+            remedy=f"Give {longer}, or a picture to --plate.",
+            samples=learner.samples,
+        )
 
 
 def _learn_from(slot: Slot, branch: Branch, post: Post, learner: PlateLearner) -> None:
@@ -213,6 +223,24 @@ class PlateLearner:
         gain = np.median((first[0] + 1) / (mine[0] + 1))
         shift = np.median(first[1:] - mine[1:], axis=(1, 2))
         return np.concatenate([sample[:1] * np.float32(gain), sample[1:] + shift[:, None, None].astype(np.float32)])
+
+
+def _through_another(codes: U8, known: Window, wanted: Window) -> U8:
+    """The same scene, uint8[3, h, w], in another window of the same frames, of whatever size and shape."""
+    (s, t), (ks, kt) = (wanted.source, wanted.target), (known.source, known.target)
+    columns = _places(wanted.width, (s.x, s.width, t.x, t.width), (ks.x, ks.width, kt.x, kt.width))
+    rows = _places(wanted.height, (s.y, s.height, t.y, t.height), (ks.y, ks.height, kt.y, kt.height))
+    x, y = np.meshgrid(columns, rows)
+    return np.stack([cv2.remap(p, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in codes])
+
+
+def _places(side: int, wanted: Stretch, known: Stretch) -> F32:
+    """Where the pixels of one axis of the wanted picture lie in the known one; beside its target, the nearest of it."""
+    source, length, target, size = wanted
+    inside = (np.arange(side) + 0.5 - target) / size * length
+    in_frame = source + np.clip(inside, min(0.5, length / 2), max(length / 2, length - 0.5))
+    source, length, target, size = known
+    return np.asarray((in_frame - source) / length * size + target - 0.5, np.float32)
 
 
 def _without_specks(plane: U8) -> U8:
