@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import DeviceLostError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from cutline.tools.cli_run import RunRequest
 
 __all__ = ["end_lost", "main", "start_compute"]
+
+FINISH_S: Final = 30.0  # for outputs, when the parent is gone; they take a fraction of a second
 
 
 def start_compute(request: RunRequest) -> Child:
@@ -104,10 +107,12 @@ def _beat(pulse: int) -> None:
 
 
 def _watch(fd: int) -> None:
-    """End in order when the parent is gone: the pipe has no writer then."""
+    """End in order when the parent is gone, or else out of order: the pipe has no writer then."""
     while os.read(fd, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(FINISH_S)
+    os._exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Final
 
 import av
 import av.logging
@@ -14,17 +16,20 @@ from cutline.runtime.sinks.recipes import NVENC
 
 __all__ = ["explaining", "said", "why_no_nvenc"]
 
+_LEVEL: Final = threading.Lock()  # FFmpeg has one level for all threads
+
 
 @contextmanager
 def explaining() -> Iterator[None]:
     """Let the errors that come out of here keep what the codec said."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture():  # or it would be printed
-            yield
-    finally:
-        av.logging.set_level(level)
+    with _LEVEL:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture():  # or it would be printed
+                yield
+        finally:
+            av.logging.set_level(level)
 
 
 def said(error: BaseException) -> str:

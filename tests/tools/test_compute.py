@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cutline.runtime.errors import DeviceError
@@ -114,3 +115,18 @@ def test_ctrl_c_while_the_child_imports_is_one_line() -> None:
         [sys.executable, "-c", program], stdin=subprocess.PIPE, capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (130, b"cutline: interrupted\n")
+
+
+def test_a_child_that_cannot_end_in_order_ends_all_the_same_when_its_parent_is_gone() -> None:
+    """It hangs in a library: the camera and the GPU are not its own for ever."""
+    program = (
+        "import signal, sys, time\n"
+        "from cutline.tools import compute\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "compute.FINISH_S, compute._run = 0.1, lambda request: time.sleep(100)\n"
+        "sys.argv = ['compute', '0', '1']\n"
+        "compute.main()\n"
+    )
+    asked = msgspec.json.encode(request("cuda")) + b"\n"  # and then the end of the pipe
+    done = subprocess.run([sys.executable, "-c", program], input=asked, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 128 + signal.SIGTERM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from cutline.runtime.errors import DeviceError, DeviceLostError, UsageError
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink, video
-from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.runtime.sinks.codec import explaining, why_no_nvenc
 from cutline.runtime.sinks.recipes import NVENC, RECIPES, X264, by_gpu
 
 NO_ENCODER = why_no_nvenc()
@@ -118,3 +119,20 @@ def test_what_ffmpeg_says_of_a_missing_gpu_is_not_printed(capfd: pytest.CaptureF
     assert NO_ENCODER not in ("", "Operation not permitted")
     assert why_no_nvenc() == NO_ENCODER
     assert capfd.readouterr() == ("", "")
+
+
+def test_outputs_that_open_at_the_same_time_leave_ffmpeg_as_silent_as_it_was() -> None:
+    level, inside, leave = av.logging.get_level(), [threading.Event(), threading.Event()], threading.Event()
+
+    def opens(index: int) -> None:
+        with explaining():
+            inside[index].set()
+            leave.wait(0.3 * (index + 1))
+
+    threads = [threading.Thread(target=opens, args=(index,)) for index in range(2)]
+    threads[0].start()
+    inside[0].wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert av.logging.get_level() == level
