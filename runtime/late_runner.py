@@ -8,6 +8,7 @@ from typing import final
 
 from cutline.runtime.errors import CutlineError, DeviceLostError
 from cutline.runtime.options import StreamOptions
+from cutline.runtime.plate import check_plate
 from cutline.runtime.runner import Runner, RunReport, complete_options
 from cutline.runtime.sessions import Engine
 from cutline.runtime.slots import Counts
@@ -24,7 +25,7 @@ class LateRunner:
     Opens in the thread that calls run(), so that no camera waits for another.
 
     Raises:
-        CutlineError: as complete_options; whatever else is wrong is in the report.
+        CutlineError: as complete_options and check_plate; whatever else is wrong is in the report.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class LateRunner:
         on_lost: Callable[[DeviceLostError], None] = lambda error: None,
     ) -> None:
         self.options = complete_options(options)
+        check_plate(self.options, engine)
         self._engine, self._style, self._on_notice, self._on_lost = engine, style, on_notice, on_lost
         self._opener = Opener(patient=True)
         self._notices: list[str] = []

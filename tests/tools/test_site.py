@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,3 +143,19 @@ def test_a_file_that_is_missing_ends_the_site_at_once(tmp_path: Path, free_port:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 66
     assert "gone: no such input" in said
+
+
+def test_a_missing_camera_without_a_plate_in_a_site_that_needs_one_is_told_before_anything_starts(
+    clip: Path, tmp_path: Path, free_port: int, start: Start
+) -> None:
+    site = write_site(tmp_path, late=f"tcp://127.0.0.1:{free_port}", there=str(clip))
+    site.write_text(site.read_text() + f'plate = "{clip}"\n')
+    process = start(site)
+    deadline = threading.Timer(40, process.terminate)  # it used to run on
+    deadline.start()
+    _, said = process.communicate(timeout=60)
+    deadline.cancel()
+    assert process.returncode == 64
+    assert "late: this network needs a clean plate" in said
+    assert "tried again" not in said
+    assert list(tmp_path.glob("*.jsonl")) == []
