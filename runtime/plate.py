@@ -50,11 +50,11 @@ def read_plate(path: str, options: StreamOptions, image: Image, frame: FrameForm
     """Give a picture of the empty scene as the network sees it: uint8[3, h, w], Y, Cb, Cr.
 
     Raises:
-        NoInputError, BadInputError: the picture is missing or cannot be read.
+        NoInputError, BadInputError: the picture is missing, cannot be read, or has not the shape of the frames.
     """
     codes = np.empty((3, image.height, image.width), np.uint8)
     scratch = np.empty(image.shape, "uint16" if image.dtype == "bfloat16" else image.dtype)
-    Pre(frame, image, window_of(image, frame, options)).run(load_picture(path, frame), scratch, codes)
+    Pre(frame, image, window_of(image, frame, options)).run(load_picture(path, frame, whole=True), scratch, codes)
     return codes
 
 

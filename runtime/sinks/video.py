@@ -11,7 +11,7 @@ from typing import Any, final
 import av
 import numpy as np
 
-from cutline.runtime.errors import DeviceError, DeviceLostError, InternalError, OutputError, StorageError
+from cutline.runtime.errors import DeviceError, DeviceLostError, InternalError, OutputError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.audio import AudioCopy
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason, storing
@@ -201,7 +201,7 @@ class VideoFileSink:
         try:
             with storing(self._file.final):
                 yield
-        except (StorageError, DeviceLostError):
+        except Exception:
             self._failed = True
             raise
 

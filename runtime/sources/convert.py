@@ -47,6 +47,7 @@ class Converter:
             pixel_aspect: width over height of one stored pixel.
             report: called with kind and text of a notice.
         """
+        self.upright = (0, 0)  # width and height of what came in last, in square pixels
         self._decoder, self._crop, self._report = decoder, crop, report
         self._given = target is not None
         self._target = target
@@ -104,7 +105,7 @@ class Converter:
 
     def _settle(self, look: Look) -> None:
         """Decide the format by the first frame, and build the graph that this look needs to reach it."""
-        upright = _upright_size(look, self._aspect)
+        upright = self.upright = _upright_size(look, self._aspect)
         if self._target is None:
             if not (min(upright) >= MIN_SIDE and max(upright) <= MAX_SIDE):
                 raise BadInputError(

@@ -20,6 +20,7 @@ from cutline.runtime.sources.trouble import LogTail
 
 __all__ = ["PictureReader", "load_picture"]
 
+_CUT: Final = 0.02  # share of a whole picture that may be cut off: 1080 rows are often stored as 1088
 RATE: Final = Fraction(25)  # pictures have no time of their own; FFmpeg's choice for image sequences
 
 
@@ -62,12 +63,14 @@ class PictureReader:
         """Nothing stays open between pictures."""
 
 
-def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002 - the field's own word
+def load_picture(path: str | Path, format: FrameFormat, *, whole: bool = False) -> Planes:  # noqa: A002 - the field's own word
     """Read a picture into planes of that size and colour: upright, cut evenly to the shape, then scaled.
 
+    Args:
+        whole: refuse a picture of which more than a fiftieth would be cut off.
     Raises:
         NoInputError: the file is missing or may not be read.
-        BadInputError: it is no picture that can be decoded, or it is too large.
+        BadInputError: it is no picture that can be decoded, it is too large, or of another shape.
     """
     try:
         frame, turn = _decode(Path(path))
@@ -85,6 +88,16 @@ def load_picture(path: str | Path, format: FrameFormat) -> Planes:  # noqa: A002
             input=str(path),
             reason=reason,
         ) from error
+    width, height = converter.upright
+    wide, high = width * format.height, height * format.width  # equal where the shapes are
+    if whole and min(wide, high) < (1 - _CUT) * max(wide, high):
+        raise BadInputError(
+            "the picture has another shape than the frames",
+            remedy="Take it with the same camera, in the same format.",
+            input=str(path),
+            picture=f"{width}x{height}",
+            frames=f"{format.width}x{format.height}",
+        )
     planes = allocate_planes(format.width, format.height)
     copy_planes(ready, planes)
     return planes

@@ -60,15 +60,15 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     `flicker` is dtSSD x 100 of still goods under noise behind the runtime's temporal filter at its default strength,
     `raw_flicker` the same of the network alone. `dtssd` and `raw_dtssd` are the same measure of held-out video in
-    which goods and hands move.
+    which goods and hands move. None: no shot had what is measured.
     """
 
     model: str
     shots: int
     overall: dict[str, float]
     categories: dict[str, dict[str, float]]
-    flicker: float
-    raw_flicker: float
+    flicker: float | None = None
+    raw_flicker: float | None = None
     dtssd: float | None = None
     raw_dtssd: float | None = None
     frames: tuple[FrameFigures, ...]
@@ -152,8 +152,8 @@ def evaluate(
         shots=len(frames),
         overall=overall,
         categories={c: figures for c, figures in categories.items() if figures},
-        flicker=float(np.mean([filtered for _, filtered in flickers])) if flickers else 0.0,
-        raw_flicker=float(np.mean([raw for raw, _ in flickers])) if flickers else 0.0,
+        flicker=float(np.mean([filtered for _, filtered in flickers])) if flickers else None,
+        raw_flicker=float(np.mean([raw for raw, _ in flickers])) if flickers else None,
         dtssd=float(np.mean([filtered for _, filtered in moving])) if moving else None,
         raw_dtssd=float(np.mean([raw for raw, _ in moving])) if moving else None,
         frames=tuple(frames),

@@ -70,12 +70,13 @@ def model_card(facts: CardFacts, evaluation: Evaluation) -> str:
     ]
     rows = {"all": {**evaluation.overall, "shots": float(evaluation.shots)}, **evaluation.categories}
     lines += [f"| {name} | " + " | ".join(_cell(row.get(c), c) for c in _COLUMNS) + " |" for name, row in rows.items()]
-    lines += [
-        "",
-        f"Flicker (dtSSD x 100, still goods under noise of three levels): {evaluation.flicker:.2f} behind the "
-        f"runtime's temporal filter, {evaluation.raw_flicker:.2f} without it.",
-        "",
-    ]
+    lines.append("")
+    if evaluation.flicker is not None:
+        lines += [
+            f"Flicker (dtSSD x 100, still goods under noise of three levels): {evaluation.flicker:.2f} behind the "
+            f"runtime's temporal filter, {evaluation.raw_flicker:.2f} without it.",
+            "",
+        ]
     sums = ("MSE", "mse"), ("SAD", "sad"), ("Grad", "grad"), ("Conn", "conn")
     lines += [
         ", ".join(f"{title} {evaluation.overall[name]:.4f}" for title, name in sums)

@@ -155,3 +155,19 @@ def test_a_reader_that_goes_away_is_a_storage_error(kind: str) -> None:
     assert writer.returncode == 74
     assert "Broken pipe" in said
     assert "Traceback" not in said
+
+
+def test_a_bug_while_the_file_is_finished_leaves_what_was_there(
+    clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"the only copy")
+    made = clip(count=3)
+    sink = open_sink(str(path), made.info)
+    for frame in made.frames():
+        sink.write(frame)
+    monkeypatch.setattr(sink, "_finish", lambda **_given: {}["no such key"])
+    with pytest.raises(KeyError):
+        sink.close(complete=True)
+    assert path.read_bytes() == b"the only copy"
+    assert (tmp_path / "out.part.mp4").exists()

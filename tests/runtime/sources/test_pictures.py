@@ -126,6 +126,20 @@ def test_odd_sizes_are_reached(tmp_path: Path) -> None:
     assert (planes.y.shape, planes.u.shape) == ((47, 63), (24, 32))
 
 
+@pytest.mark.parametrize(("size", "fits"), [((64, 48), True), ((128, 96), True), ((64, 47), False), ((48, 64), False)])
+def test_a_picture_that_must_be_whole_is_not_cut_to_another_shape(
+    tmp_path: Path, size: tuple[int, int], fits: bool
+) -> None:
+    path, form = tmp_path / "plate.png", FrameFormat(width=640, height=480)
+    path.write_bytes(encode_picture(np.full((size[1], size[0], 3), 90, np.uint8), ".png"))
+    load_picture(path, form)
+    if fits:
+        load_picture(path, form, whole=True)
+    else:
+        with pytest.raises(BadInputError, match=f"another shape than the frames.*{size[0]}x{size[1]}.*640x480"):
+            load_picture(path, form, whole=True)
+
+
 def test_a_background_that_is_missing_or_no_picture(tmp_path: Path) -> None:
     form = FrameFormat(width=64, height=48)
     with pytest.raises(NoInputError):

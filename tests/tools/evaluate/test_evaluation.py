@@ -54,6 +54,12 @@ def judged(alpha: F32) -> Evaluation:
     return evaluate(Fixed(alpha), [Case("one", shot())])
 
 
+def test_what_no_shot_shows_is_not_measured_instead_of_perfect() -> None:
+    bare = replace(shot(), item_tags={})
+    found = evaluate(Fixed(bare.alpha), [Case("one", bare)])
+    assert (found.flicker, found.raw_flicker, found.dtssd) == (None, None, None)
+
+
 def test_the_truth_itself_has_no_faults() -> None:
     found = judged(shot().alpha)
     assert found.overall["iou"] == found.overall["f1"] == 1
