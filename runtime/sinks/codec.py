@@ -11,6 +11,7 @@ from typing import Final
 import av
 import av.logging
 
+from cutline.runtime.errors import InternalError
 from cutline.runtime.sinks.base import reason
 from cutline.runtime.sinks.recipes import NVENC
 
@@ -40,9 +41,12 @@ def said(error: BaseException) -> str:
 
 def why_no_nvenc() -> str:
     """Open the GPU's encoder for a moment; why it does not, or nothing."""
-    codec = av.CodecContext.create(NVENC, "w")
+    try:
+        codec = av.CodecContext.create(NVENC, "w")
+    except ValueError:
+        return f"this FFmpeg came without {NVENC}"
     if not isinstance(codec, av.VideoCodecContext):
-        return "FFmpeg came without it"
+        raise InternalError("a video codec made no video codec", remedy="Report this.", codec=NVENC)
     codec.width, codec.height, codec.pix_fmt, codec.time_base = 640, 360, "yuv420p", Fraction(1, 30)
     try:
         with explaining():

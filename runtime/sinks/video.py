@@ -66,7 +66,10 @@ class VideoFileSink:
     def _add_video(self, options: SinkOptions) -> av.VideoStream:
         recipe, rate = self._recipe, self._info.frame_rate or ASSUMED_RATE
         width, height = self._encoded_size()
-        stream = self._container.add_stream(recipe.codec, rate=rate, options=recipe.settings(options, rate))
+        try:
+            stream = self._container.add_stream(recipe.codec, rate=rate, options=recipe.settings(options, rate))
+        except ValueError as error:  # FFmpeg is built without NVENC for some processors
+            raise self._unencoded(options, str(error)) from error
         if not isinstance(stream, av.VideoStream):
             raise InternalError("a video codec made no video stream", remedy="Report this.", codec=recipe.codec)
         codec = stream.codec_context
@@ -83,23 +86,27 @@ class VideoFileSink:
             with explaining():
                 codec.open()
         except (av.FFmpegError, ValueError) as error:
-            if recipe.codec == NVENC:
-                raise DeviceError(
-                    "the GPU does not encode these frames",
-                    remedy="Leave --encoder out, and the processor does; `cutline doctor` says what the GPU lacks.",
-                    encoder=options.encoder,
-                    width=width,
-                    height=height,
-                    reason=said(error),
-                ) from error
-            raise OutputError(
-                f"{recipe.title} refuses these frames",
-                remedy="Choose another kind of output, or scale the input.",
+            raise self._unencoded(options, said(error)) from error
+        return stream
+
+    def _unencoded(self, options: SinkOptions, why: str) -> DeviceError | OutputError:
+        width, height = self._encoded_size()
+        if self._recipe.codec == NVENC:
+            return DeviceError(
+                "the GPU does not encode these frames",
+                remedy="Leave --encoder out, and the processor does; `cutline doctor` says what the GPU lacks.",
+                encoder=options.encoder,
                 width=width,
                 height=height,
-                reason=reason(error),
-            ) from error
-        return stream
+                reason=why,
+            )
+        return OutputError(
+            f"{self._recipe.title} refuses these frames",
+            remedy="Choose another kind of output, or scale the input.",
+            width=width,
+            height=height,
+            reason=why,
+        )
 
     def _encoded_size(self) -> tuple[int, int]:
         width, height = self._info.format.width, self._info.format.height

@@ -23,6 +23,8 @@ without = pytest.mark.skipif(not NO_ENCODER, reason="this machine's GPU encodes"
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("encoder", ["nvenc", "nvenc:3"])
 def test_every_setting_is_one_that_ffmpeg_s_encoder_knows_with_that_value(suffix: str, encoder: str) -> None:
+    if "came without" in NO_ENCODER:
+        pytest.skip(NO_ENCODER)
     codec = av.CodecContext.create(NVENC, "w")
     if not hasattr(codec, "supported_options"):
         pytest.skip("this PyAV cannot say what a codec takes")
@@ -136,3 +138,14 @@ def test_outputs_that_open_at_the_same_time_leave_ffmpeg_as_silent_as_it_was() -
     for thread in threads:
         thread.join()
     assert av.logging.get_level() == level
+
+
+def test_an_ffmpeg_that_was_built_without_the_encoder_is_a_missing_device(
+    clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("codec", "recipes", "video"):
+        monkeypatch.setattr(f"cutline.runtime.sinks.{module}.NVENC", "h264_of_nobody")
+    assert "came without" in why_no_nvenc()
+    with pytest.raises(DeviceError, match="h264_of_nobody"):
+        open_sink(str(tmp_path / "out.mp4"), clip().info, SinkOptions(encoder="nvenc"))
+    assert list(tmp_path.iterdir()) == []
