@@ -185,6 +185,7 @@ class Runner:
             name=options.shown_name,
             live=info.live,
             frames=info.frames,
+            limit=options.frames,
         )
 
     def _report(self, counts: Counts, seconds: float, failure: CutlineError | None) -> RunReport:

@@ -19,7 +19,6 @@ from cutline.runtime.sinks.recipes import Recipe
 __all__ = ["AudioCopy"]
 
 TIMEOUT_S = 10.0
-VIDEO_LEFT_S = 1
 READ_AHEAD_S = Fraction(2)  # how far into the source its audio streams are looked for
 USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # channels -> what they are when the source does not say
 
@@ -37,7 +36,6 @@ class AudioCopy:
         self.must_wait = False  # the container's header needs something that only packets tell
         self._unusable = 0
         self._origin = Fraction(0)  # where time zero of the source lies in the output, in seconds
-        self._video_s: Fraction | None = None  # how far the source's video was seen, in seconds
         self._source: InputContainer | None = None
         self._demuxed: Iterator[Any] = iter(())
         self._queue: deque[Any] = deque()  # read, but not yet due
@@ -134,15 +132,10 @@ class AudioCopy:
             self._source.close()
             self._source = None
 
-    def rest(self, seconds: Fraction) -> list[Any]:
-        """Return what is left when the last frame ends at this time.
-
-        Where the source's video goes on for more than VIDEO_LEFT_S, the run ended before its source did, and the audio
-        ends with the last frame.
-        """
+    def rest(self) -> list[Any]:
+        """Return what is left, of a source whose pictures have ended."""
         while self._read_one():
-            if self._video_s is not None and self._video_s > seconds + VIDEO_LEFT_S:
-                return self.until(seconds)
+            pass
         return [self._ready(packet) for packet in self._queue]
 
     def _ready(self, packet: Any) -> Any:
@@ -178,10 +171,9 @@ class AudioCopy:
                     continue
                 track = self._tracks.get(packet.stream_index)
                 if track is None:
-                    if packet.pts is not None:
-                        self._video_s = packet.pts * packet.time_base + self._origin
-                        if horizon is not None and self._video_s > horizon:
-                            return None
+                    timed = horizon is not None and packet.pts is not None
+                    if timed and packet.pts * packet.time_base + self._origin > horizon:
+                        return None
                     continue
                 _delay(packet, self._origin)
                 if track.still_sounds(packet):

@@ -39,6 +39,7 @@ class StreamInfo:
     name: str
     live: bool
     frames: int | None
+    limit: int | None = None  # frames after which the run ends, whatever the source still has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

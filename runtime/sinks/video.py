@@ -234,8 +234,8 @@ class VideoFileSink:
     def _finish(self, *, complete: bool) -> None:
         self._mux(self._encode(None))
         if self._audio:
-            end = self._ticks.end
-            self._container.mux(self._audio.rest(end) if complete else self._audio.until(end))
+            read = complete and (self._info.limit is None or self._frames < self._info.limit)
+            self._container.mux(self._audio.rest() if read else self._audio.until(self._ticks.end))
         self._container.close()
 
     def _put_away(self, *, complete: bool) -> None:
