@@ -65,13 +65,19 @@ def refuse_input_as_output(spec: str, input_uri: str) -> None:
 
 
 def _choose(spec: str, options: SinkOptions) -> _Choice:
-    if options.encoder != DEFAULTS.encoder and Path(spec).suffix.lower() not in H264:
+    choice = _known(spec, options)
+    h264 = choice.traits.kind == "video" and Path(spec).suffix.lower() in H264
+    if options.encoder != DEFAULTS.encoder and not h264:
         raise UsageError(
             "the GPU encodes H.264 only",
             remedy="Write an .mp4 or .mkv, or leave --encoder out.",
             output=spec,
             encoder=options.encoder,
         )
+    return choice
+
+
+def _known(spec: str, options: SinkOptions) -> _Choice:
     if spec == "-":
         return _stdout(options)
     if spec == "null://":

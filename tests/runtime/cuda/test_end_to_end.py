@@ -140,7 +140,7 @@ def pictures(engine: Any, options: StreamOptions, **more: Any) -> list[dict[str,
     return found
 
 
-def compare(ours: list[dict[str, NDArray[Any]]], theirs: list[dict[str, NDArray[Any]]]) -> None:
+def assert_alike(ours: list[dict[str, NDArray[Any]]], theirs: list[dict[str, NDArray[Any]]]) -> None:
     assert len(ours) == len(theirs) == FRAMES
     for mine, his in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine["matte"], his["matte"], atol=2e-3, equal_nan=False)
@@ -155,7 +155,7 @@ def compare(ours: list[dict[str, NDArray[Any]]], theirs: list[dict[str, NDArray[
 def test_frames_are_those_of_the_cpu(pair: tuple[Any, CudaEngine], clip: Path, background: str) -> None:
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background=background, frames=FRAMES)
-    compare(pictures(gpu, options), pictures(cpu, options))
+    assert_alike(pictures(gpu, options), pictures(cpu, options))
 
 
 @pytest.mark.parametrize("background", ["#00ff00", "blur:8", "original"])
@@ -168,7 +168,7 @@ def test_frames_that_stay_on_the_device_are_those_of_the_cpu(
     options = StreamOptions(input=str(clip), background=background, frames=FRAMES)
     with Pipeline(cpu, options) as pipeline:
         form = pipeline.format
-    compare(surfaces(gpu, options, form), pictures(cpu, options, alpha=False))
+    assert_alike(surfaces(gpu, options, form), pictures(cpu, options, alpha=False))
 
 
 def surfaces(gpu: CudaEngine, options: StreamOptions, form: FrameFormat) -> list[dict[str, NDArray[Any]]]:
@@ -195,13 +195,13 @@ def surfaces(gpu: CudaEngine, options: StreamOptions, form: FrameFormat) -> list
 def test_a_video_background_follows_its_own_time(pair: tuple[Any, CudaEngine], clip: Path) -> None:
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background=str(clip), frames=FRAMES)
-    compare(pictures(gpu, options), pictures(cpu, options))
+    assert_alike(pictures(gpu, options), pictures(cpu, options))
 
 
 def test_a_picture_background_is_the_cpus(pair: tuple[Any, CudaEngine], clip: Path, empty_room: Path) -> None:
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background=str(empty_room), frames=FRAMES)
-    compare(pictures(gpu, options), pictures(cpu, options))
+    assert_alike(pictures(gpu, options), pictures(cpu, options))
 
 
 def test_a_styled_picture_is_the_cpus(
@@ -210,7 +210,7 @@ def test_a_styled_picture_is_the_cpus(
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background="original", style_strength=0.7, frames=FRAMES)
     painter = engine_on_driver_of(gpu, inverting)
-    compare(pictures(gpu, options, style=painter), pictures(cpu, options, style=inverting))
+    assert_alike(pictures(gpu, options, style=painter), pictures(cpu, options, style=inverting))
     assert kernels
 
 
@@ -227,14 +227,14 @@ def engine_on_driver_of(gpu: CudaEngine, bundle: Bundle) -> CudaEngine:
 def test_a_plate_is_copied_in_and_followed(kernels: Emulated, with_plate: Bundle, clip: Path, empty_room: Path) -> None:
     cpu, gpu = open_engine(with_plate), engine_for(with_plate, kernels)
     options = StreamOptions(input=str(clip), plate=str(empty_room), frames=FRAMES)
-    compare(pictures(gpu, options), pictures(cpu, options))
+    assert_alike(pictures(gpu, options), pictures(cpu, options))
     gpu.close()
 
 
 def test_recurrent_state_follows_the_frames(kernels: Emulated, counting: Bundle, clip: Path) -> None:
     cpu, gpu = open_engine(counting), engine_for(counting, kernels)
     options = StreamOptions(input=str(clip), smooth=False, frames=FRAMES)
-    compare(pictures(gpu, options), pictures(cpu, options))
+    assert_alike(pictures(gpu, options), pictures(cpu, options))
     gpu.close()
 
 

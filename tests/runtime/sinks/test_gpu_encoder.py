@@ -45,7 +45,9 @@ def test_what_the_gpu_makes_is_the_same_kind_of_file() -> None:
     assert gpu.muxing(Fraction(1, 90000), wait=True) == cpu.muxing(Fraction(1, 90000), wait=True)
 
 
-@pytest.mark.parametrize("spec", ["out.mov", "out.webm", "out-%05d.png", "-", "null://", "display://0", "a.jsonl"])
+@pytest.mark.parametrize(
+    "spec", ["out.mov", "out.webm", "out-%05d.png", "-", "null://", "display://0", "a.jsonl", "a.mp4/"]
+)
 def test_other_outputs_than_h264_refuse_the_gpu(spec: str) -> None:
     with pytest.raises(UsageError, match=r"H\.264 only"):
         describe_sink(spec, SinkOptions(encoder="nvenc"))
