@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from cutline.runtime.errors import UsageError
 from cutline.runtime.sinks.base import Sink, SinkOptions, SinkTraits, StreamInfo
 from cutline.runtime.sinks.null import NullSink
-from cutline.runtime.sinks.pictures import PngSink
+from cutline.runtime.sinks.pictures import NUMBERED, PngSink
 from cutline.runtime.sinks.recipes import RECIPES, X264, Recipe, by_gpu
 from cutline.runtime.sinks.stdout import StdoutSink
 from cutline.runtime.sinks.video import VideoFileSink
@@ -20,7 +19,6 @@ __all__ = ["describe_sink", "open_sink", "refuse_input_as_output"]
 KNOWN = "out.mp4, out.mkv, out.mov, out.webm, out-%05d.png, folder/, -, display://0, null://, events.jsonl"
 H264 = [suffix for suffix, recipe in RECIPES.items() if recipe.codec == X264]
 DEFAULTS = SinkOptions()
-NUMBERED = re.compile(r"%0?\d*d")
 
 
 @dataclass(frozen=True, slots=True)

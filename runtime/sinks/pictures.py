@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import deque
 from collections.abc import Iterable
@@ -16,7 +17,9 @@ from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, creating, storing
 from cutline.runtime.sinks.picture import Picture, convert, plane_rows
 
-__all__ = ["PngSink"]
+__all__ = ["NUMBERED", "PngSink"]
+
+NUMBERED = re.compile(r"%0?\d*d")  # in a file's name
 
 
 @final
@@ -24,7 +27,8 @@ class PngSink:
     """Owns one PNG encoder; every file is written beside its name and renamed.
 
     The number in a name is Frame.index: a file belongs to the line of events.jsonl with the same index, and frames that
-    were dropped leave gaps.
+    were dropped leave gaps. A live source cannot be recorded again: its pictures are numbered on from the last one that
+    is there, and a notice says from where.
 
     Raises:
         OutputError: the folder cannot be made, or not be written to.
@@ -43,6 +47,8 @@ class PngSink:
         with creating(folder):
             folder.mkdir(exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()  # may it be written to?
+        self._first = _following(pattern) if info.live else 0
+        self._notices = [f"{pattern} begins at number {self._first}, after earlier pictures"] if self._first else []
         self._picture = Picture(info.format.width, info.format.height, "yuv420p", self._colour)
         self._codec = av.VideoCodecContext.create("png", "w")
         self._codec.width, self._codec.height = info.format.width, info.format.height
@@ -62,7 +68,7 @@ class PngSink:
         if self.wants_alpha:
             plane_rows(rgb.planes[0])[:, 3 : 4 * rgb.width : 4] = alpha_of(frame)
         rgb.pts = self._frames
-        self._names.append(self._pattern.with_name(self._pattern.name % frame.index))
+        self._names.append(self._pattern.with_name(self._pattern.name % (self._first + frame.index)))
         self._frames += 1
         self._store(self._codec.encode(rgb))
 
@@ -98,5 +104,13 @@ class PngSink:
             "frames": self._frames,
             "bytes": self._bytes,
             "codec": "png",
-            "notices": [],
+            "notices": list(self._notices),
         }
+
+
+def _following(pattern: Path) -> int:
+    """The number after the highest that a file of this pattern has; 0 where there is none."""
+    before, after = NUMBERED.split(pattern.name)
+    numbered = re.compile(f"{re.escape(before)}([0-9]+){re.escape(after)}")
+    found = [numbered.fullmatch(path.name) for path in pattern.parent.iterdir()]
+    return max((int(match[1]) + 1 for match in found if match), default=0)

@@ -82,6 +82,19 @@ def test_numbers_are_those_of_the_frames(clip: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out-000.png", "out-004.png", "out-008.png"]
 
 
+def test_pictures_of_a_live_source_follow_those_of_earlier_runs(clip: Any, tmp_path: Path) -> None:
+    (tmp_path / "out-notes.png").touch()
+    made = clip(count=3, changes={"live": True})
+    for first in (0, 2):
+        sink = open_sink(str(tmp_path / "out-%02d.png"), made.info)
+        for index in (0, 1):
+            sink.write(made.frame(index))
+        sink.close(complete=False)  # as when the device was lost: another process goes on
+        earlier = [f"{tmp_path / 'out-%02d.png'} begins at number {first}, after earlier pictures"] if first else []
+        assert sink.report()["notices"] == earlier
+    assert sorted(p.name for p in tmp_path.glob("out-0*")) == [f"out-{number:02d}.png" for number in range(4)]
+
+
 def test_a_frame_may_be_overwritten_as_soon_as_write_returns(clip: Any, tmp_path: Path) -> None:
     made = clip(count=6)
     sink = open_sink(str(tmp_path / "%d.png"), made.info)
