@@ -14,18 +14,21 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, final
 
 from cutline.runtime.errors import DeviceError
 
-__all__ = ["LIMIT", "RESTART", "WINDOW_S", "Child", "Supervisor"]
+__all__ = ["LIMIT", "OPENING", "RESTART", "WINDOW_S", "WORKING", "Child", "Supervisor"]
 
 RESTART: Final = 75  # sysexits.h, EX_TEMPFAIL: seen by the supervisor alone
 LIMIT: Final = 5  # restarts
 WINDOW_S: Final = 60.0
 PAUSE_S: Final = 0.5  # between two children: a driver that resets a GPU needs a moment
-SILENT_S: Final = 20.0  # without a beat, after the first one; a child beats every second
+OPENING: Final = b"o"  # a beat of a child that loads libraries and engines; a child beats every second
+WORKING: Final = b"."  # a beat of one whose frames flow
+# seconds without another beat; a library of gigabytes may hold the interpreter while it comes from a slow card
+SILENT_S: Final = {OPENING: 180.0, WORKING: 20.0}
 ENDING_S: Final = 10.0  # until a killed process is gone, unless the kernel itself waits for the device
 
 
@@ -49,7 +52,7 @@ class Supervisor:
         once: str = "",
         clock: Callable[[], float] = time.monotonic,
         pause_s: float = PAUSE_S,
-        silent_s: float = SILENT_S,
+        silent_s: Mapping[bytes, float] = SILENT_S,
         ending_s: float = ENDING_S,
     ) -> None:
         """Prepare.
@@ -58,6 +61,7 @@ class Supervisor:
             start: starts a child.
             notify: called with one line for each restart.
             once: why no other child may be started; empty: one may.
+            silent_s: how long a child may be silent after each kind of beat.
         """
         self._start, self._notify, self._clock, self._pause_s = start, notify, clock, pause_s
         self._once = once
@@ -65,7 +69,7 @@ class Supervisor:
         self._restarts: deque[float] = deque()  # when they were
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        self._silent = False  # whether the last child was
+        self._silent: float | None = None  # seconds that the last child said nothing, if that was its end
 
     def run(self) -> int:
         """Return the exit code of the child that ended for good.
@@ -98,16 +102,17 @@ class Supervisor:
     def _wait(self, child: Child) -> int:
         """Wait for the child's end, and bring it about when it falls silent; its exit code."""
         patience_s: float | None = None  # it says nothing while it imports
-        self._silent = False
+        self._silent = None
         try:
             while select.select([child.pulse], [], [], patience_s)[0]:
-                if not os.read(child.pulse, 1 << 16):
+                beats = os.read(child.pulse, 1 << 16)
+                if not beats:
                     return child.process.wait()  # it has ended, or is about to
-                patience_s = self._silent_s
+                patience_s = self._silent_s[beats[-1:]]
         finally:
             os.close(child.pulse)
             os.close(child.lifeline)
-        self._silent = True
+        self._silent = patience_s
         child.process.kill()
         try:
             return child.process.wait(self._ending_s)
@@ -134,8 +139,8 @@ class Supervisor:
     def _reason(self, code: int) -> str:
         if code == RESTART:
             return "the device was lost"
-        if self._silent:
-            return f"the process that uses the device said nothing for {self._silent_s:g} s"
+        if self._silent is not None:
+            return f"the process that uses the device said nothing for {self._silent:g} s"
         try:
             name = signal.Signals(-code).name
         except ValueError:

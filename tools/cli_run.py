@@ -70,11 +70,16 @@ def run_streams(request: RunRequest) -> int:
     return supervisor.run()
 
 
-def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = lambda error: None) -> int:
+def run_here(
+    request: RunRequest,
+    on_lost: Callable[[DeviceLostError], None] = lambda error: None,
+    on_open: Callable[[], None] = lambda: None,
+) -> int:
     """Run the streams in this process.
 
     Args:
         on_lost: see Runner.
+        on_open: called when the networks are ready, before the first frame.
     Raises:
         CutlineError: when a stream cannot even start.
     """
@@ -107,6 +112,7 @@ def run_here(request: RunRequest, on_lost: Callable[[DeviceLostError], None] = l
             if isinstance(runner, Runner):
                 stack.callback(runner.close)
             runners.append(runner)
+        on_open()
         _stop_on_signals(runners)
         if isinstance(runners[0], Runner) and request.site is None:
             reports = [_run_with_progress(runners[0], console)]

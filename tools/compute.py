@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from cutline.runtime.cuda.watchdog import Watchdog
 from cutline.runtime.errors import DeviceLostError
-from cutline.runtime.supervisor import RESTART, Child
+from cutline.runtime.supervisor import OPENING, RESTART, WORKING, Child
 from cutline.tools.entry import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["end_lost", "main", "start_compute"]
 
 FINISH_S: Final = 30.0  # for outputs, when the parent is gone; they take a fraction of a second
+OPENED: Final = threading.Event()  # this process has its engines
 
 
 def start_compute(request: RunRequest) -> Child:
@@ -78,7 +79,7 @@ def _run(request: RunRequest) -> int:
     from cutline.tools.cli_run import run_here
 
     try:
-        return run_here(request, on_lost=end_lost)
+        return run_here(request, on_lost=end_lost, on_open=OPENED.set)
     except DeviceLostError as error:  # lost before the first frame
         end_lost(error)
 
@@ -103,7 +104,7 @@ def _read(fd: int) -> RunRequest:
 
 def _beat(pulse: int) -> None:
     with suppress(OSError):  # the parent is gone: _watch sees to that
-        os.write(pulse, b".")
+        os.write(pulse, WORKING if OPENED.is_set() else OPENING)
 
 
 def _watch(fd: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cutline.runtime.errors import DeviceError
-from cutline.runtime.supervisor import LIMIT, RESTART, Child, Supervisor
+from cutline.runtime.supervisor import LIMIT, OPENING, RESTART, WORKING, Child, Supervisor
 from cutline.tools.cli_run import RunRequest
 
 
@@ -65,7 +65,7 @@ BEATS_THEN = "import os, sys, time\nos.write(int(sys.argv[1]), b'.')\n"
 def test_a_child_that_falls_silent_is_killed_and_another_one_started() -> None:
     """It was stopped, say, or a library hangs with the interpreter's lock: nothing in it can tell."""
     children = Children(f"{BEATS_THEN}import signal; os.kill(os.getpid(), signal.SIGSTOP)", "pass")
-    supervisor, told = supervised(children, silent_s=0.2)
+    supervisor, told = supervised(children, silent_s={WORKING: 0.2})
     assert supervisor.run() == 0
     said = "the process that uses the device said nothing for 0.2 s"
     assert told == [f"{said}: starting again (1 of {LIMIT} times in a minute)"]
@@ -73,15 +73,26 @@ def test_a_child_that_falls_silent_is_killed_and_another_one_started() -> None:
 
 def test_a_child_that_has_not_begun_to_beat_may_take_its_time_and_one_that_beats_is_left_alone() -> None:
     beats = "".join("time.sleep(0.02); os.write(int(sys.argv[1]), b'.')\n" for _ in range(30))
-    supervisor, told = supervised(Children(f"import os, sys, time\ntime.sleep(0.4)\n{beats}"), silent_s=0.3)
+    supervisor, told = supervised(Children(f"import os, sys, time\ntime.sleep(0.4)\n{beats}"), silent_s={WORKING: 0.3})
     assert supervisor.run() == 0
     assert told == []
+
+
+def test_a_child_that_still_opens_its_engines_may_be_silent_for_longer() -> None:
+    """A library of gigabytes comes from a slow card, and the interpreter waits for it."""
+    silent = f"import os, sys, time\nos.write(int(sys.argv[1]), {OPENING!r})\ntime.sleep(%s)"
+    supervisor, told = supervised(Children(silent % 0.3, "1"), silent_s={OPENING: 60.0, WORKING: 0.1})
+    assert supervisor.run() == 0
+    assert told == []
+    supervisor, told = supervised(Children(silent % 60, "1"), silent_s={OPENING: 0.1, WORKING: 60.0})
+    assert supervisor.run() == 0
+    assert "said nothing for 0.1 s" in told[0]
 
 
 def test_a_process_that_cannot_be_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel waits for the device itself then; whoever manages the service has to act."""
     children = Children(f"{BEATS_THEN}time.sleep(60)")
-    supervisor, _ = supervised(children, silent_s=0.05, ending_s=0.05)
+    supervisor, _ = supervised(children, silent_s={WORKING: 0.05}, ending_s=0.05)
     kill, begun = subprocess.Popen.kill, list[subprocess.Popen[bytes]]()
     monkeypatch.setattr(subprocess.Popen, "kill", lambda process: begun.append(process))
     with pytest.raises(DeviceError, match="hangs and cannot be ended") as caught:

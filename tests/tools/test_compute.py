@@ -14,7 +14,7 @@ import pytest
 
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.sessions import devices
-from cutline.runtime.supervisor import RESTART, Child
+from cutline.runtime.supervisor import OPENING, RESTART, WORKING, Child
 from cutline.tools import cli_run, compute
 from cutline.tools.cli_run import RunRequest
 
@@ -97,6 +97,19 @@ def test_a_video_that_goes_to_standard_output_is_not_begun_anew(
         with pytest.raises(DeviceError, match="the device was lost, and part of a video has gone to standard output"):
             cli_run.run_streams(asked)
     assert len(started) == 1 + again
+
+
+@pytest.mark.skipif(devices.driver_is_there(), reason="the child would take the GPU")
+def test_the_child_says_whether_it_loads_or_works() -> None:
+    """It may be silent for longer while it loads."""
+    child = compute.start_compute(request("auto", loop=True, pace=30.0))
+    beats = b""
+    while WORKING not in beats:
+        beats += os.read(child.pulse, 1) or pytest.fail("it ended")
+    os.close(child.lifeline)
+    assert child.process.wait(60) == 0
+    os.close(child.pulse)
+    assert set(beats) <= {*OPENING, *WORKING}
 
 
 def test_ctrl_c_while_the_child_imports_is_one_line() -> None:
