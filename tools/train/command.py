@@ -170,9 +170,9 @@ def _network(options: TrainOptions, resume: Checkpoint | None) -> CutNet:
     """The network to train: as it was saved, read back from an export, pruned, or fresh."""
     import torch
 
-    from cutline.tools.train.networks import CutNet, make_network, preset, with_plate
+    from cutline.tools.train.networks import CutNet, preset, with_plate
     from cutline.tools.train.prune import prune
-    from cutline.tools.train.start import load_start
+    from cutline.tools.train.start import load_start, make_network
 
     if resume is not None:
         return CutNet(resume.shape, norm=resume.norm)

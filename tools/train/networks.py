@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from cutline.runtime.errors import ContractError, UsageError
-from cutline.tools.train.encoder import BLOCKS, STEM, TAPS, WIDENED, Encoder, convolution, load_encoder
+from cutline.tools.train.encoder import BLOCKS, STEM, TAPS, WIDENED, Encoder, convolution
 
 __all__ = [
-    *("CHANGE", "PRESETS", "ChannelGroup", "CutNet", "NetworkShape", "fold", "make_network", "multiply_adds"),
-    *("preset", "with_plate"),
+    *("CHANGE", "PRESETS", "ChannelGroup", "CutNet", "NetworkShape", "fold", "multiply_adds", "preset"),
+    "with_plate",
 ]
 
 CHANGE = (32, 32, 32, 48, 64)  # channels of what differs from the plate, at 1/2 to 1/32
@@ -148,7 +148,16 @@ class CutNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
 
-PRESETS = {"cutout": NetworkShape(), "cutout-plate": NetworkShape(plate=True)}
+PRESETS = {
+    "cutout": NetworkShape(),
+    # what differs from the plate is found close by: less of the world, and more at half size, where outlines are drawn
+    "cutout-plate": NetworkShape(
+        plate=True,
+        inner=(STEM, 88, 120, 136, 176, 224, 264, 224, 384, 296, 264, 272),
+        decoder=(96, 64, 32, 32, 24),
+        head=24,
+    ),
+}
 
 
 def preset(name: str) -> NetworkShape:
@@ -160,18 +169,6 @@ def preset(name: str) -> NetworkShape:
     if name not in PRESETS:
         raise UsageError("no network has that name", remedy=f"Use one of {', '.join(PRESETS)}.", name=name)
     return PRESETS[name]
-
-
-def make_network(name: str) -> CutNet:
-    """Build one of the shipped networks as training from scratch starts: its encoder knows ImageNet.
-
-    Raises:
-        UsageError: no network has that name.
-        DeviceError: the encoder's weights are not installed.
-    """
-    network = CutNet(preset(name))
-    load_encoder(network.encoder)
-    return network
 
 
 def with_plate(network: CutNet) -> CutNet:

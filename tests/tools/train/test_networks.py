@@ -12,8 +12,8 @@ from cutline.tools.train.networks import (
     CutNet,
     NetworkShape,
     fold,
-    make_network,
     multiply_adds,
+    preset,
     with_plate,
 )
 
@@ -45,7 +45,7 @@ def test_channels_that_are_no_multiple_of_eight_are_refused() -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="cutout-plate"):
-        make_network("cutoff")
+        preset("cutoff")
 
 
 def test_blocks_add_their_input_where_sizes_agree() -> None:
