@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from typing import final
@@ -9,7 +10,7 @@ from typing import final
 from cutline.runtime.errors import CutlineError, DeviceLostError
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.plate import check_plate
-from cutline.runtime.runner import Runner, RunReport, complete_options
+from cutline.runtime.runner import NOTICES, Runner, RunReport, complete_options
 from cutline.runtime.sessions import Engine
 from cutline.runtime.slots import Counts
 from cutline.runtime.sources import Opener
@@ -41,7 +42,7 @@ class LateRunner:
         check_plate(self.options, engine)
         self._engine, self._style, self._on_notice, self._on_lost = engine, style, on_notice, on_lost
         self._opener = Opener(patient=True)
-        self._notices: list[str] = []
+        self._notices: deque[str] = deque(maxlen=NOTICES)
         self._runner: Runner | None = None
 
     def run(self, on_frame: Callable[[Counts], None] = lambda counts: None) -> RunReport:
@@ -76,6 +77,6 @@ class LateRunner:
             name=self.options.shown_name, input=Redactor(self.options.input).name, output={}, width=0, height=0,
             frames_in=0, frames_out=0, dropped=0, in_flight=0, seconds=0.0, fps=0.0,
             waited_s=round(self._opener.waited_s, 1), latency_ms={}, stages_ms={}, device=engine.device,
-            precision=engine.precision, model=engine.name, memory_mib={}, notices=self._notices, error=str(error),
+            precision=engine.precision, model=engine.name, memory_mib={}, notices=[*self._notices], error=str(error),
             exit_code=error.exit_code,
         )  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import msgspec
 
@@ -23,6 +24,8 @@ from cutline.runtime.sources import Opener
 from cutline.runtime.sources.trouble import check_input
 
 __all__ = ["RunReport", "Runner", "Running", "complete_options", "run_together"]
+
+NOTICES: Final = 500  # that a report keeps: a camera may come and go for months
 
 
 class RunReport(msgspec.Struct, kw_only=True):
@@ -46,7 +49,7 @@ class RunReport(msgspec.Struct, kw_only=True):
     precision: str
     model: str
     memory_mib: dict[str, float]  # peak resident: this process; its largest decoder
-    notices: list[str]
+    notices: list[str]  # the last of them
     error: str | None = None
     exit_code: int = 0
 
@@ -102,7 +105,7 @@ class Runner:
             opener: see Pipeline.
             on_lost: called at once when the device is lost, before anything is put in order: it may end the process.
         """
-        self.notices: list[str] = []
+        self.notices: deque[str] = deque(maxlen=NOTICES)
         self.failure: CutlineError | None = None  # what ended the run before its end
         self._on_notice = on_notice
         self._engine = engine
@@ -210,7 +213,7 @@ class Runner:
             precision=self._engine.precision,
             model=self._engine.name,
             memory_mib=self._memory.summary_mib(),
-            notices=self.notices,
+            notices=[*self.notices],
             error=str(failure) if failure else None,
             exit_code=failure.exit_code if failure else 0,
         )

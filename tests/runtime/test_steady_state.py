@@ -7,7 +7,7 @@ import pytest
 
 from cutline.runtime import Pipeline, StreamOptions
 from cutline.runtime.bundle import Bundle
-from cutline.runtime.runner import Runner
+from cutline.runtime.runner import NOTICES, Runner
 from cutline.runtime.sessions import open_engine
 
 WARM, WATCHED = 30, 100
@@ -41,3 +41,13 @@ def test_a_run_to_nowhere_reports_its_peak_memory(red: Bundle, clip: Path) -> No
     report = Runner(engine, StreamOptions(input=str(clip))).run()
     assert set(report.memory_mib) == {"process", "decoder"}
     assert min(report.memory_mib.values()) > 10
+
+
+def test_a_report_keeps_the_last_of_countless_notices(red: Bundle, clip: Path) -> None:
+    told: list[str] = []
+    runner = Runner(open_engine(red), StreamOptions(input=str(clip), frames=2), on_notice=told.append)
+    for number in range(2 * NOTICES):
+        runner._notice(f"the camera was away for the {number}th time")
+    report = runner.run()
+    assert len(told) >= 2 * NOTICES
+    assert report.notices == told[-NOTICES:]
