@@ -189,12 +189,14 @@ def _options(fields: dict[str, Any], where: str) -> StreamOptions:
 
 
 def _may_use_gpu(request: RunRequest) -> bool:
-    """Whether the network may come to run on a GPU."""
+    """Whether the network or an encoder may come to run on a GPU."""
     demand = devices.parse_device(request.device)
-    if demand.kind == "cpu" or not devices.driver_is_there():
+    if not devices.driver_is_there():
         return False
-    if demand.kind == "cuda":
+    if demand.kind == "cuda" or any(options.encoder != "x264" for options in _streams(request)):
         return True
+    if demand.kind == "cpu":
+        return False
     with open_bundle(_model(request, _streams(request)), allow_unsigned=request.allow_unsigned) as bundle:
         return devices.why_not_gpu(bundle, EngineOptions()) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, final
@@ -11,6 +11,7 @@ from typing import Any, final
 import av
 import numpy as np
 
+from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import DeviceError, DeviceLostError, InternalError, OutputError
 from cutline.runtime.frame import Frame
 from cutline.runtime.sinks.audio import AudioCopy
@@ -83,7 +84,7 @@ class VideoFileSink:
         codec.colorspace, codec.color_primaries, codec.color_trc = tags.matrix, tags.primaries, tags.transfer
         codec.color_range = tags.range if recipe.full_range else 1
         try:
-            with explaining():
+            with explaining(), self._noting("opening the encoder", opening=True):
                 codec.open()
         except (av.FFmpegError, ValueError) as error:
             raise self._unencoded(options, said(error)) from error
@@ -186,7 +187,8 @@ class VideoFileSink:
 
     def _encode(self, picture: av.VideoFrame | None) -> Iterable[Any]:
         try:
-            return self._stream.encode(picture)
+            with self._noting("encoding a frame"):
+                return self._stream.encode(picture)
         except av.FFmpegError as error:
             if self._recipe.codec != NVENC:
                 raise
@@ -196,6 +198,10 @@ class VideoFileSink:
                 path=str(self._file.final),
                 reason=reason(error),
             ) from error
+
+    def _noting(self, doing: str, *, opening: bool = False) -> AbstractContextManager[None]:
+        """For the watchdog, which ends a process whose GPU does not answer."""
+        return Call(doing, opening=opening) if self._recipe.codec == NVENC else nullcontext()
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

@@ -51,6 +51,9 @@ def test_without_a_driver_or_without_an_engine_nothing_is_supervised(monkeypatch
     assert cli_run.run_streams(request("auto")) == 0
     assert cli_run.run_streams(request("cpu")) == 0
     assert len(started) == 3
+    monkeypatch.setattr(compute, "start_compute", lambda given: pytest.fail("supervised"))
+    with pytest.raises(pytest.fail.Exception, match="supervised"):  # the processor's network, and the GPU's encoder
+        cli_run.run_streams(request("cpu", output="a.mp4", encoder="nvenc"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import pytest
 
+from cutline.runtime.cuda import watchdog
 from cutline.runtime.errors import DeviceError, DeviceLostError, UsageError
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink, video
@@ -102,6 +103,28 @@ def test_a_gpu_that_fails_while_it_encodes_is_a_lost_device_and_what_was_stored_
     with av.open(str(left)) as container:
         assert 0 < sum(1 for _ in container.decode(video=0)) < 25
     assert any("incomplete" in notice for notice in sink.report()["notices"])
+
+
+def test_a_gpu_that_hangs_while_it_encodes_is_seen(clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = clip(count=3)
+    lost: list[DeviceLostError] = []
+
+    class Hangs(Fails):
+        def encode(self, picture: Any) -> Any:
+            for _ in range(watchdog.ANSWER + 1):
+                dog.look()
+            return super().encode(picture)
+
+    monkeypatch.setattr(video, "NVENC", X264)
+    sink: Any = open_sink(str(tmp_path / "out.mp4"), source.info, SinkOptions())
+    sink._stream = Hangs(sink._stream, 9)
+    dog = watchdog.Watchdog(lost.append, look_s=60.0)
+    try:
+        sink.write(source.frame(0))
+    finally:
+        dog.close()
+    sink.close(complete=True)
+    assert "while encoding a frame" in str(lost[0])
 
 
 @without
