@@ -215,6 +215,7 @@ class Theatre:
         self.sinks: dict[str, SlowSink] = {}
         patch.setattr(source, "Child", ThreadChild)
         patch.setattr(source, "FIRST_WAIT_S", 0.002)
+        patch.setattr(source, "LONGEST_WAIT_S", 0.02)
         patch.setattr(worker, "_limit_memory", lambda nbytes: None)  # it would be ours
         patch.setattr(custom, "entry_points", lambda group: [self])
         patch.setattr(runner_module, "open_sink", lambda spec, info, options: self.sinks[info.name])

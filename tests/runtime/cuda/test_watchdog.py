@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from test_path import CODES, opened
 
+from cutline.runtime import supervisor
 from cutline.runtime.cuda.watchdog import ANSWER, OPENING, Call, Watchdog
 from cutline.runtime.errors import DeviceLostError
-from cutline.runtime.supervisor import OPENING, RESTART
+from cutline.runtime.supervisor import RESTART
 from cutline.tools.cli_run import RunRequest
 
 NEVER_S = 3600.0
@@ -150,7 +151,7 @@ def test_every_process_of_ours_is_watched(module: str, body: str, words: list[st
     assert done.stderr is not None
     assert done.stderr.read().startswith(b"cutline: the GPU has not answered")
     beats = done.stdout.read()
-    assert set(beats) == (set(OPENING) if module == "compute" else set())  # a sign of life with every look
+    assert set(beats) == (set(supervisor.OPENING) if module == "compute" else set())  # a sign of life with every look
     for end in (done.stdin, done.stdout, done.stderr):
         end.close()
 
