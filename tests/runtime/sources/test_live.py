@@ -15,7 +15,7 @@ from cutline.runtime.errors import BadInputError, NoInputError
 from cutline.runtime.slots import SlotPool
 from cutline.runtime.sources import End, Filled, Notice, Source, SourceOptions
 
-from .conftest import Clips, open_pool, plane_view, recycle
+from .conftest import Clips, children, open_pool, plane_view, recycle
 from .feeds import Feed, HttpFeed, RtspFeed, SilentFeed
 
 QUICK = SourceOptions(stall_timeout_s=1.0, open_timeout_s=20)
@@ -97,19 +97,6 @@ def white_edges(_: int, frame: av.VideoFrame) -> None:
         plane_view(plane)[:] = value
     plane_view(frame.planes[0])[:, :16] = 235
     plane_view(frame.planes[0])[:, -16:] = 235
-
-
-def children() -> set[int]:
-    """Processes that this one has, dead ones that nobody buried included."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == os.getpid():
-            found.add(int(status.parent.name))
-    return found
 
 
 def descriptors() -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from cutline.runtime.sources import End, Filled, Source, SourceOptions
 
-from .conftest import Clips, Taken, drain, open_pool, recycle
+from .conftest import Clips, Taken, children, drain, open_pool, recycle
 
 FRAMES = 40
 
@@ -65,8 +67,12 @@ def test_a_paced_file_is_due_at_even_steps_from_the_first(clip: Path) -> None:
 
 
 def test_a_paced_source_that_is_late_leaves_out_what_is_overdue_but_never_all(clip: Path) -> None:
+    others = children()
     source = Source(str(clip), SourceOptions(pace_fps=1e6))  # the next frame is always due already
-    pool = open_pool(source, depth=FRAMES)  # it is not for want of slots
+    (decoder,) = children() - others
+    os.kill(decoder, signal.SIGSTOP)
+    pool = open_pool(source, depth=FRAMES)  # it is not for want of slots: all are there before the first frame
+    os.kill(decoder, signal.SIGCONT)
     indexes, skipped = [], 0
     while not isinstance(event := source.take(30), End):
         assert isinstance(event, Filled)
