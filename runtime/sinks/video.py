@@ -70,7 +70,7 @@ class VideoFileSink:
         try:
             stream = self._container.add_stream(recipe.codec, rate=rate, options=recipe.settings(options, rate))
         except ValueError as error:  # FFmpeg is built without NVENC for some processors
-            raise self._unencoded(options, str(error)) from error
+            raise self._unencoded(options, (width, height), str(error)) from error
         if not isinstance(stream, av.VideoStream):
             raise InternalError("a video codec made no video stream", remedy="Report this.", codec=recipe.codec)
         codec = stream.codec_context
@@ -87,11 +87,11 @@ class VideoFileSink:
             with explaining(), self._noting("opening the encoder", opening=True):
                 codec.open()
         except (av.FFmpegError, ValueError) as error:
-            raise self._unencoded(options, said(error)) from error
+            raise self._unencoded(options, (width, height), said(error)) from error
         return stream
 
-    def _unencoded(self, options: SinkOptions, why: str) -> DeviceError | OutputError:
-        width, height = self._encoded_size()
+    def _unencoded(self, options: SinkOptions, size: tuple[int, int], why: str) -> DeviceError | OutputError:
+        width, height = size
         if self._recipe.codec == NVENC:
             return DeviceError(
                 "the GPU does not encode these frames",
