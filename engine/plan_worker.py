@@ -109,13 +109,20 @@ def _set_device(trt: Any, config: Any, device: str | None) -> None:
     """Build for a device that need not be there, where the library can."""
     if device is None:
         return
-    capability = getattr(getattr(trt, "ComputeCapability", None), device.upper(), None)
-    if capability is None or not hasattr(config, "set_compute_capability"):
+    known = [name for name in dir(getattr(trt, "ComputeCapability", None)) if name.startswith("SM")]
+    if not known or not hasattr(config, "set_compute_capability"):
         raise DeviceError(
             "this TensorRT cannot build for a device that it does not run on",
             remedy="Update tensorrt-rtx, or build on the device itself.",
             device=device,
         )
+    if device.upper() not in known:
+        raise DeviceError(
+            f"{trt.__name__} {trt.__version__} does not know {device}",
+            remedy="Use another --target for this device (tensorrt, on the device itself), or update tensorrt-rtx.",
+            known=" ".join(name.lower() for name in known),
+        )
+    capability = getattr(trt.ComputeCapability, device.upper())
     config.num_compute_capabilities = 1
     config.set_compute_capability(capability, 0)
 

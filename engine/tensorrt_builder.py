@@ -55,7 +55,7 @@ def library_version(target: BuildTarget) -> str:
         }[target.kind]
         raise DeviceError(f"{target.kind} is not installed", remedy=remedy, target=str(target))
     try:
-        return importlib.metadata.version(module)
+        return importlib.metadata.version(module).partition(".post")[0]  # of the package alone: the library has none
     except importlib.metadata.PackageNotFoundError:
         return str(importlib.import_module(module).__version__)  # from apt, as on Jetson
 

@@ -102,9 +102,10 @@ class CudaPython:
         make = self._cu.cuStreamCreateWithPriority
         return self._own(Stream(int(self._call("making a stream", make, flags, self._priorities[urgent]))))
 
-    def event(self, *, timing: bool = False) -> Event:
+    def event(self, *, timing: bool = False, waited: bool = True) -> Event:
         flags = self._cu.CUevent_flags
-        wanted = int(flags.CU_EVENT_BLOCKING_SYNC) | (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING))
+        wanted = int(flags.CU_EVENT_BLOCKING_SYNC) if waited else 0
+        wanted |= 0 if timing else int(flags.CU_EVENT_DISABLE_TIMING)
         return self._own(Event(int(self._call("making an event", self._cu.cuEventCreate, wanted))))
 
     def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
@@ -195,6 +196,11 @@ class CudaPython:
         try:
             with Call(doing, opening=self._context is None):
                 status, *found = function(*given)
+        except RuntimeError as error:  # cuda-bindings of a newer CUDA look for functions that the driver has not
+            raise DeviceError(
+                f"{self.name} looks for what this NVIDIA driver does not have while {doing}: {error}",
+                remedy="Update the driver, or install the cuda-bindings of its CUDA: `pip install 'cuda-bindings<13'`.",
+            ) from error
         except (KeyError, ValueError) as error:  # the driver is newer than cuda-bindings, and so is its error
             raise self._failed("CUDA_ERROR_UNKNOWN", str(error), doing) from error
         if status.value:

@@ -161,7 +161,7 @@ class DeviceStream:
         self._undo.close()
 
     def _event(self, undo: ExitStack) -> Event:
-        event = self._driver.event()
+        event = self._driver.event(waited=False)
         undo.callback(self._driver.release, event)
         return event
 

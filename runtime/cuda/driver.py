@@ -120,8 +120,11 @@ class Driver(Protocol):
         """Make a stream that never waits for the default stream; `urgent` ones go first where work competes."""
         ...
 
-    def event(self, *, timing: bool = False) -> Event:
-        """Make an event on which the host sleeps; with `timing`, one that elapsed_ms takes."""
+    def event(self, *, timing: bool = False, waited: bool = True) -> Event:
+        """Make an event on which the host sleeps; with `timing`, one that elapsed_ms takes.
+
+        Not `waited`: streams alone wait for it, which the driver then does with less effort.
+        """
         ...
 
     def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:

@@ -8,7 +8,7 @@ from typing import Final, final
 
 from cutline.runtime.contract import ModelContract
 from cutline.runtime.cuda.driver import Driver, Kernel
-from cutline.runtime.cuda.network import Network
+from cutline.runtime.cuda.network import STARTING, Network
 from cutline.runtime.cuda.path import CudaPath
 from cutline.runtime.cuda.session import CudaSession
 from cutline.runtime.errors import DeviceError
@@ -48,8 +48,9 @@ class CudaEngine:
         with ExitStack() as undo:
             undo.callback(driver.close)
             undo.callback(network.close)
-            self._module = driver.load(cubin)
-            undo.callback(driver.release, self._module)
+            with STARTING:
+                self._module = driver.load(cubin)
+            undo.callback(self._unload)
             self._undo = undo.pop_all()
 
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> CudaPath:
@@ -85,6 +86,10 @@ class CudaEngine:
         """Free network, kernels and driver. Works twice."""
         self.driver.attach()
         self._undo.close()
+
+    def _unload(self) -> None:
+        with STARTING:
+            self.driver.release(self._module)
 
     def _kernel(self, name: str) -> Kernel:
         if name not in self._kernels:

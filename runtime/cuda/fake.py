@@ -61,6 +61,7 @@ class _Mark:
     """An event: the work behind which it was recorded last, and when that was reached."""
 
     timing: bool
+    waited: bool
     latest: _Work | None = None
     reached_ms: float | None = None
 
@@ -201,9 +202,9 @@ class FakeDriver:
         with self._enter("stream", "making a stream"):
             return Stream(self._made(self._queues, _Queue()))
 
-    def event(self, *, timing: bool = False) -> Event:
+    def event(self, *, timing: bool = False, waited: bool = True) -> Event:
         with self._enter("event", "making an event"):
-            return Event(self._made(self._marks, _Mark(timing)))
+            return Event(self._made(self._marks, _Mark(timing, waited)))
 
     def copy(self, target: int, source: int, nbytes: int, *, stream: Stream) -> None:
         with self._enter("copy", "queueing a copy"):
@@ -235,6 +236,8 @@ class FakeDriver:
         with self._enter("synchronise", "waiting for a frame"):
             self._not_in_capture()
             mark = self._mark(event)
+            if not mark.waited:
+                raise RuleBroken("the host waits for an event that is for streams alone", handle=event.handle)
             if mark.latest is not None:
                 self._run_until(mark.latest)
             self._demand_alive("waiting for a frame")

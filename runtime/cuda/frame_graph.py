@@ -11,6 +11,7 @@ before it. A capture that fails is discarded; frames then take the plain way and
 from __future__ import annotations
 
 import enum
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import final
@@ -78,6 +79,8 @@ class FrameGraph:
             self._settle(refusal)
             return
         self._state = CaptureState.CAPTURING
+        collecting = gc.isenabled()
+        gc.disable()  # what it finds may belong to CUDA, as in a program with PyTorch; freeing that spoils the capture
         try:
             self._driver.begin_capture(self.stream)
             try:
@@ -93,6 +96,9 @@ class FrameGraph:
             self._settle(error.what)
         else:
             self._state = CaptureState.CAPTURED
+        finally:
+            if collecting:
+                gc.enable()
 
     def launch(self) -> None:
         """Queue one frame's work.

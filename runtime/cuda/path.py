@@ -124,7 +124,7 @@ class CudaPath:
     def _bind(self, space: Space) -> Sequence[str]:
         undo, driver = self._undo, self._driver
         self._arena = _owned(undo, Arena(driver, self._parts(space), lower=LOWER))
-        self._order = _released(undo, driver, driver.event())
+        self._order = _released(undo, driver, driver.event(waited=False))
         for _ in range(space.depth):
             self._done.append(_released(undo, driver, driver.event()))
             self.streams.append(_released(undo, driver, driver.stream(urgent=True)))

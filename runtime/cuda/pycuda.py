@@ -102,9 +102,9 @@ class PyCuda:
         made = self._make("making a stream", self._cuda.Stream, 1)  # CU_STREAM_NON_BLOCKING
         return self._keep(Stream(int(made.handle)), made)
 
-    def event(self, *, timing: bool = False) -> Event:
+    def event(self, *, timing: bool = False, waited: bool = True) -> Event:
         flags = self._cuda.event_flags
-        wanted = flags.BLOCKING_SYNC if timing else flags.BLOCKING_SYNC | flags.DISABLE_TIMING
+        wanted = (flags.BLOCKING_SYNC if waited else 0) | (0 if timing else flags.DISABLE_TIMING)
         made = self._make("making an event", self._cuda.Event, wanted)
         return self._keep(Event(id(made)), made)
 

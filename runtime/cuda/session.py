@@ -43,7 +43,7 @@ class CudaSession:
         with STARTING, ExitStack() as undo:
             self._arena = Arena(driver, parts, lower=LOWER)
             undo.callback(self._arena.close)
-            self._order = self._event(undo)
+            self._order = self._event(undo, waited=False)
             self._lanes = [self._lane(undo, slot, places) for slot in slots]
             self._uploads = {name: self._upload(undo, name) for name in self._changing()}
             self._undo = undo.pop_all()
@@ -147,8 +147,8 @@ class CudaSession:
         undo.callback(upload.close)
         return upload
 
-    def _event(self, undo: ExitStack, *, timing: bool = False) -> Event:
-        event = self._driver.event(timing=timing)
+    def _event(self, undo: ExitStack, *, timing: bool = False, waited: bool = True) -> Event:
+        event = self._driver.event(timing=timing, waited=waited)
         undo.callback(self._driver.release, event)
         return event
 

@@ -14,8 +14,9 @@ Differences between releases are looked up here by `hasattr`, and nowhere else a
 from __future__ import annotations
 
 import importlib
-import threading
+from collections import deque
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, final
 
 from cutline.runtime.bundle import Bundle
@@ -79,15 +80,41 @@ def choose_target(bundle: Bundle, options: EngineOptions, device: Device) -> Tar
 
 
 @final
+class Complaints:
+    """What one of the two modules logs as errors, which it says nowhere else. Owns its logger."""
+
+    def __init__(self, trt: Any) -> None:
+        kept: deque[str] = deque(maxlen=20)
+
+        class Listener(trt.ILogger):  # type: ignore[misc]  # the module is a parameter
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                    kept.append(" ".join(message.split())[:400])
+
+        self._kept, self.logger = kept, Listener()
+
+    def take(self) -> list[str]:
+        """What was said since it was asked last, oldest first."""
+        return [self._kept.popleft() for _ in range(len(self._kept))]
+
+
+@cache
+def complaints_of(trt: Any) -> Complaints:
+    """One for the process: the library keeps the first logger that it is given, and ignores those of later engines."""
+    return Complaints(trt)
+
+
+@final
 class Library:
-    """Borrows one of the two modules; keeps what it complains of, which it says nowhere else."""
+    """Borrows one of the two modules."""
 
     def __init__(self, trt: Any, kind: str) -> None:
         self.trt, self.kind = trt, kind
         self.version = str(trt.__version__)
-        self._complaints: list[str] = []
-        self._lock = threading.Lock()
-        self._logger = self._make_logger()
+        self._complaints = complaints_of(trt)
         self.runtime = self._make_runtime()
 
     @property
@@ -101,30 +128,13 @@ class Library:
         Raises:
             DeviceError: `truth` is falsy.
         """
-        with self._lock:
-            complaints, self._complaints[:] = list(self._complaints), []
+        complaints = self._complaints.take()
         if not truth:
             raise tensorrt_error(complaints, doing, remedy=remedy, library=self.name, **facts)
 
-    def _make_logger(self) -> Any:
-        trt: Any = self.trt
-        lock, complaints = self._lock, self._complaints
-
-        class Listener(trt.ILogger):  # type: ignore[misc]  # the module is a parameter
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    with lock:
-                        del complaints[:-20]
-                        complaints.append(" ".join(message.split())[:400])
-
-        return Listener()
-
     def _make_runtime(self) -> Any:
         try:
-            runtime = self.trt.Runtime(self._logger)
+            runtime = self.trt.Runtime(self._complaints.logger)
         except (RuntimeError, TypeError) as error:  # no driver; pybind11 turns a null pointer into TypeError
             raise DeviceError(
                 f"{self.name} cannot start here: {error}", remedy="See `cutline doctor`, or use --device cpu."
@@ -180,14 +190,18 @@ class TensorRtNetwork:
         self._demand_valid(plan, device)
         with STARTING:
             self._engine = library.runtime.deserialize_cuda_engine(plan)
-        library.demand(self._engine, f"loading {target.member}", remedy=self._remedy, engine_mib=len(plan) >> 20)
-        described = self._describe()
-        compare(contract, described["INPUT"], described["OUTPUT"])
-        self.tensors: Mapping[str, int] = self._sizes()
-        size = getattr(self._engine, "device_memory_size_v2", None)
-        self.scratch_bytes = int(self._engine.device_memory_size if size is None else size)
         self._cache: RuntimeCache | None = None
-        self._config = self._make_config(plan, device)
+        try:
+            library.demand(self._engine, f"loading {target.member}", remedy=self._remedy, engine_mib=len(plan) >> 20)
+            described = self._describe()
+            compare(contract, described["INPUT"], described["OUTPUT"])
+            self.tensors: Mapping[str, int] = self._sizes()
+            size = getattr(self._engine, "device_memory_size_v2", None)
+            self.scratch_bytes = int(self._engine.device_memory_size if size is None else size)
+            self._config = self._make_config(plan, device)
+        except BaseException:  # the traceback would keep the engine for longer than the driver has a context
+            self.close()
+            raise
 
     def inference(self, addresses: Mapping[str, int], scratch: int) -> TensorRtInference:
         """Make a context; every tensor at its address, scratch memory at `scratch`.

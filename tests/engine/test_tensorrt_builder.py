@@ -160,6 +160,16 @@ def test_a_release_that_cannot_build_for_others_says_so(tmp_path: Path) -> None:
         plan_worker.task(request(tmp_path, device="sm89"), lambda news: None)
 
 
+def test_a_device_that_the_release_does_not_know_is_named_with_those_it_does(
+    tmp_path: Path, early: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early.ComputeCapability = types.SimpleNamespace(SM75=1, SM89=2, CURRENT=3)
+    monkeypatch.setattr(Config, "set_compute_capability", lambda *_: True, raising=False)
+    with pytest.raises(DeviceError, match="10.3.0 does not know sm90") as caught:
+        plan_worker.task(request(tmp_path, device="sm90"), lambda news: None)
+    assert caught.value.facts["known"] == "sm75 sm89"
+
+
 @pytest.mark.usefixtures("early")
 def test_a_failed_build_carries_the_library_s_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Builder, "plan", None)

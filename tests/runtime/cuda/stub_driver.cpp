@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -23,7 +24,11 @@ static int anything() { return 0; }
 #define EXPORT extern "C" __attribute__((visibility("default")))
 typedef uint64_t u64;
 EXPORT int cuInit(unsigned flags) { return note("cuInit", flags); }
-EXPORT int cuDriverGetVersion(int* v) { *v = 13000; return 0; }
+static int version() {
+    const char* given = std::getenv("STUB_DRIVER_VERSION");
+    return given ? std::atoi(given) : 13000;
+}
+EXPORT int cuDriverGetVersion(int* v) { *v = version(); return 0; }
 EXPORT int cuDeviceGet(int* d, int ordinal) { *d = ordinal; return note("cuDeviceGet", ordinal); }
 EXPORT int cuDeviceGetAttribute(int* v, int kind, int) { *v = kind == 75 ? 8 : kind == 76 ? 9 : 0; return 0; }
 EXPORT int cuDeviceGetName(char* name, int n, int) { std::snprintf(name, n, "Stub"); return 0; }
@@ -89,9 +94,13 @@ EXPORT int cuGetErrorString(int, const char** text) { *text = "because"; return 
 EXPORT const char* stub_log() { return log_text.c_str(); }
 
 // How cuda-bindings find every function: a name stands for its newest version.
-EXPORT int cuGetProcAddress_v2(const char* symbol, void** found, int, u64, int* status) {
+EXPORT int cuGetProcAddress_v2(const char* symbol, void** found, int wanted, u64, int* status) {
     static const char* suffixes[] = {"_v2", "", "_v3", "WithFlags"};
-    if (status) *status = 0;
+    if (status) *status = wanted > version() ? 2 : 0;  // CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
+    if (wanted > version()) {
+        *found = nullptr;
+        return 0;
+    }
     for (const char* suffix : suffixes) {
         void* self = dlopen("libcuda.so.1", RTLD_NOLOAD | RTLD_LAZY);
         if (void* function = dlsym(self, (std::string(symbol) + suffix).c_str())) {

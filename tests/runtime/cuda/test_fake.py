@@ -156,6 +156,15 @@ def test_a_missing_dependency_shows_in_the_bytes() -> None:
     assert seen == {1, 2}
 
 
+def test_the_host_waits_for_no_event_that_is_for_streams_alone() -> None:
+    with FakeDriver() as driver:
+        stream, mark = driver.stream(), driver.event(waited=False)
+        driver.record(mark, stream=stream)
+        driver.hold(mark, stream=driver.stream())
+        with pytest.raises(RuleBroken, match="for streams alone"):
+            driver.synchronise(mark)
+
+
 def test_waiting_in_a_capture_fails_and_spoils_it() -> None:
     with FakeDriver() as driver:
         stream, mark = driver.stream(), driver.event()

@@ -126,3 +126,28 @@ def test_other_threads_go_on_while_one_waits_for_an_event(stub: Path) -> None:
         timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ELDER = """
+from cutline.runtime.cuda.cuda_python import CudaPython
+from cutline.runtime.errors import DeviceError
+
+driver = CudaPython(0)
+stream, mark = driver.stream(), driver.event(timing=True)
+driver.record(mark, stream=stream)
+try:
+    print(driver.elapsed_ms(mark, mark))
+except DeviceError as error:
+    print(error, error.remedy)
+driver.close()
+"""
+
+
+def test_bindings_that_look_for_what_an_older_driver_has_not_are_named(stub: Path) -> None:
+    """cuda-bindings 13 ask for the newest form of a function, and CUDA 12.6 (JetPack 6) does not have all of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ELDER], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "LD_LIBRARY_PATH": str(stub), "STUB_DRIVER_VERSION": "12060"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1.5") or ("cuEventElapsedTime" in done.stdout and "cuda-bindings<13" in done.stdout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 __all__ = ["Engine", "Runtime", "make_module", "plan_of"]
@@ -162,9 +162,9 @@ class RtxModule:
 def make_module(*, rtx: bool = False, version: str = "10.3.0") -> Any:
     """A module of either kind."""
     strategies = SimpleNamespace(USER_MANAGED=Named("USER_MANAGED", 2))
-    module = SimpleNamespace(
-        __version__=version, ILogger=ILogger, Runtime=Runtime, ExecutionContextAllocationStrategy=strategies
-    )
+    module: Any = ModuleType("tensorrt")
+    module.__version__, module.ILogger, module.Runtime = version, ILogger, Runtime
+    module.ExecutionContextAllocationStrategy = strategies
     if rtx:
         module.Runtime = RtxRuntime
         module.EngineValidity = RtxModule.EngineValidity

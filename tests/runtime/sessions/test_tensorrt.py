@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,24 @@ def test_what_the_library_complained_of_is_in_the_error() -> None:
         opened(b"no plan")
 
 
-def test_an_engine_with_other_tensors_than_the_contract_is_refused() -> None:
-    with pytest.raises(ContractError, match="alpha"):
-        opened(plan_of({**TENSORS, "alpha": ("OUTPUT", "FLOAT", [1, 1, 4, 9])}))
+def test_all_engines_of_a_process_share_the_one_logger_that_the_library_heeds() -> None:
+    module = make_module()
+    first, second = Library(module, "tensorrt"), Library(module, "tensorrt")
+    first.runtime.complain("the second engine's trouble")  # TensorRT tells the first logger, whoever is concerned
+    with pytest.raises(DeviceError, match="the second engine's trouble"):
+        second.demand(False, "loading", remedy="none")
+    with pytest.raises(DeviceError, match="no reason"):
+        first.demand(False, "loading", remedy="none")
+
+
+def test_an_engine_with_other_tensors_than_the_contract_is_refused_and_let_go() -> None:
+    library = Library(make_module(), "tensorrt")
+    other = plan_of({**TENSORS, "alpha": ("OUTPUT", "FLOAT", [1, 1, 4, 9])})
+    with pytest.raises(ContractError, match="alpha") as caught:
+        TensorRtNetwork(other, target(library=library.name), library, CARD, CONTRACT)
+    engine = weakref.ref(library.runtime.engines.pop())
+    assert caught.value.__traceback__ is not None  # it holds the network, and must not hold the engine
+    assert engine() is None
     with pytest.raises(DeviceError, match="no fixed size"):
         opened(plan_of({**TENSORS, "unread": ("OUTPUT", "INT8", [-1, 2])}))
 
