@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar, final
-
-import numpy as np
 
 from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call
-from cutline.runtime.errors import DeviceError
+from cutline.runtime.errors import DeviceError, DeviceLostError
 
 __all__ = ["PyCuda"]
 
+PORTABLE, DEVICEMAP = 1, 2  # CU_MEMHOSTREGISTER_*, cuda.h
 
-R = TypeVar("R", Memory, Pinned, Stream, Event, Module)
+R = TypeVar("R", Memory, Stream, Event, Module)
 
 
 @final
@@ -53,7 +52,7 @@ class PyCuda:
         self._library.cuCtxGetCurrent(ctypes.byref(self._handle))
         self.name = f"PyCUDA {pycuda.VERSION_TEXT}"
         self.device = self._describe()
-        self._owned: dict[int, Any] = {}  # handle or address -> PyCUDA's object
+        self._owned: dict[int, Any] = {}  # handle or address -> PyCUDA's object, or what we pinned
         self._names: dict[int, Any] = {}  # kernel handle -> function
         self._lost = False
 
@@ -76,12 +75,13 @@ class PyCuda:
         return self._keep(Memory(int(taken), nbytes), taken)
 
     def pin(self, address: int, nbytes: int) -> Pinned:
-        cuda, doing = self._cuda, f"page-locking {nbytes} bytes of host memory"
-        view = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
-        flags = cuda.mem_host_register_flags.PORTABLE | cuda.mem_host_register_flags.DEVICEMAP
-        registered = self._make(doing, cuda.register_host_memory, view, flags)
-        mapped = int(self._call(doing, registered.base.get_device_pointer))
-        return self._keep(Pinned(address, nbytes, mapped), registered)
+        # not PyCUDA's register_host_memory: it refuses every array that does not own its memory
+        doing, mapped = f"page-locking {nbytes} bytes of host memory", ctypes.c_uint64()
+        at, size = ctypes.c_void_p(address), ctypes.c_size_t(nbytes)
+        self._ask(doing, "cuMemHostRegister_v2", at, size, ctypes.c_uint(PORTABLE | DEVICEMAP))
+        self._owned[address] = Pinned(address, nbytes, 0)
+        self._ask(doing, "cuMemHostGetDevicePointer_v2", ctypes.byref(mapped), at, ctypes.c_uint(0))
+        return Pinned(address, nbytes, mapped.value)
 
     def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
         if resource[0] not in self._owned:
@@ -91,7 +91,7 @@ class PyCuda:
             if isinstance(resource, Memory) and not self._lost:
                 self._call("releasing memory", kept.free)
             elif isinstance(resource, Pinned) and not self._lost:
-                self._call("releasing pinned memory", kept.base.unregister)
+                self._unpin(resource)
             del kept  # streams, events and modules go with PyCUDA's object
 
     def free_bytes(self) -> int:
@@ -152,8 +152,13 @@ class PyCuda:
 
     def close(self) -> None:
         with self._on_stack():
+            pins = [kept for kept in self._owned.values() if isinstance(kept, Pinned)]
             self._owned.clear()
             self._names.clear()
+        for pinned in pins:
+            if not self._lost:
+                with suppress(DeviceLostError):  # found now: then all of it is gone
+                    self._unpin(pinned)
 
     def __enter__(self) -> PyCuda:
         return self
@@ -162,6 +167,9 @@ class PyCuda:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _unpin(self, pinned: Pinned) -> None:
+        self._ask("releasing pinned memory", "cuMemHostUnregister", ctypes.c_void_p(pinned.address))
 
     def _keep(self, resource: R, kept: Any) -> R:
         self._owned[int(resource[0])] = kept
@@ -186,6 +194,16 @@ class PyCuda:
     def _make(self, doing: str, function: Any, *given: Any) -> Any:
         with self._on_stack():
             return self._call(doing, function, *given)
+
+    def _ask(self, doing: str, name: str, *given: Any) -> None:
+        """Call the driver's own library, in the program's context."""
+        self.attach()
+        with Call(doing):
+            status = getattr(self._library, name)(*given)
+        if status:
+            error, words = _name_and_words(self._library, status)
+            self._lost = self._lost or error in STICKY
+            raise cuda_error(error, words, doing)
 
     def _call(self, doing: str, function: Any, *given: Any) -> Any:
         try:
@@ -220,11 +238,13 @@ def _libcuda() -> Any:
 
 def _names_by_words(library: Any) -> dict[str, str]:
     """The name of every CUresult, by the driver's explanation of it."""
-    found = {}
-    for code in range(1, 1000):
-        name, words = ctypes.c_char_p(), ctypes.c_char_p()
-        library.cuGetErrorName(code, ctypes.byref(name))
-        library.cuGetErrorString(code, ctypes.byref(words))
-        if name.value and words.value:
-            found[words.value.decode()] = name.value.decode()
-    return found
+    known = (_name_and_words(library, code) for code in range(1, 1000))
+    return {words: name for name, words in known if words}
+
+
+def _name_and_words(library: Any, code: int) -> tuple[str, str]:
+    """Name and explanation of a CUresult; no words for one that the driver does not know."""
+    name, words = ctypes.c_char_p(), ctypes.c_char_p()
+    library.cuGetErrorName(code, ctypes.byref(name))
+    library.cuGetErrorString(code, ctypes.byref(words))
+    return (name.value or b"CUDA_ERROR_UNKNOWN").decode(), (words.value or b"").decode()

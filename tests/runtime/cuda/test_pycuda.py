@@ -93,20 +93,13 @@ class Dependent:
         return 0x10000
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("free", "unregister") and type(self) is not Memory and type(self) is not Registered:
+        if name == "free" and type(self) is not Memory:
             raise AttributeError(name)
         return lambda *_: self.calls.append(name)
 
 
 class Memory(Dependent):
     """DeviceAllocation."""
-
-
-class Registered(Dependent):
-    """RegisteredHostMemory."""
-
-    def get_device_pointer(self) -> int:
-        return 0x20000
 
 
 class Function(Dependent):
@@ -121,11 +114,9 @@ def driver_module() -> Any:
     module.Error, module.Context, module.Device = Error, Context, Device
     module.Stream, module.Event = type("Stream", (Dependent,), {}), type("Event", (Dependent,), {})
     module.mem_alloc = lambda n: answer("mem_alloc", Memory, n)
-    module.register_host_memory = lambda array, flags: SimpleNamespace(base=Registered(array, flags))
     module.module_from_buffer = type("Module", (Dependent,), {})
     module.mem_get_info = lambda: answer("mem_get_info", lambda: (1, 2))
     module.get_driver_version = lambda: 13000
-    module.mem_host_register_flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2)
     module.event_flags = SimpleNamespace(BLOCKING_SYNC=1, DISABLE_TIMING=2)
     module.device_attribute = SimpleNamespace(INTEGRATED=18)
     return module
@@ -142,6 +133,8 @@ class Libcuda:
 
     def __init__(self) -> None:
         self.current: dict[int, int] = {}  # thread -> context
+        self.pinned: dict[int, tuple[int, int]] = {}  # address -> bytes, flags
+        self.maps = True
 
     def cuCtxGetCurrent(self, found: Any) -> int:  # noqa: N802 - the library's name
         found._obj.value = CONTEXT
@@ -149,6 +142,22 @@ class Libcuda:
 
     def cuCtxSetCurrent(self, context: ctypes.c_void_p) -> int:  # noqa: N802
         self.current[threading.get_ident()] = context.value or 0
+        return 0
+
+    def cuMemHostRegister_v2(self, address: Any, nbytes: Any, flags: Any) -> int:  # noqa: N802
+        assert self.current[threading.get_ident()] == CONTEXT
+        if nbytes.value > 1 << 40:
+            return 2
+        self.pinned[address.value] = (nbytes.value, flags.value)
+        return 0
+
+    def cuMemHostGetDevicePointer_v2(self, found: Any, address: Any, flags: Any) -> int:  # noqa: N802
+        assert flags.value == 0
+        found._obj.value = address.value + 1
+        return 0 if self.maps else 700
+
+    def cuMemHostUnregister(self, address: Any) -> int:  # noqa: N802
+        del self.pinned[address.value]
         return 0
 
     def cuGetErrorName(self, code: int, found: Any) -> int:  # noqa: N802
@@ -212,7 +221,19 @@ def test_a_thread_that_attached_has_the_context_and_may_end(libcuda: Libcuda) ->
         assert in_a_thread(body) == CONTEXT
 
 
-def test_what_another_thread_makes_is_made_and_what_it_frees_is_freed(libcuda: Libcuda) -> None:  # noqa: ARG001
+def test_host_memory_is_pinned_and_mapped_by_the_driver_itself(libcuda: Libcuda) -> None:
+    """PyCUDA's own call refuses arrays that do not own their memory, and ours lies in shared mappings."""
+    with PyCuda() as driver:
+        pinned = driver.pin(1 << 20, 64)
+        assert (pinned, libcuda.pinned) == ((1 << 20, 64, (1 << 20) + 1), {1 << 20: (64, 1 | 2)})
+        with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY while page-locking"):
+            driver.pin(1 << 20, 1 << 41)
+        libcuda.maps = False
+        with pytest.raises(DeviceLostError, match="CUDA_ERROR_ILLEGAL_ADDRESS while page-locking"):
+            driver.pin(1 << 21, 64)
+
+
+def test_what_another_thread_makes_is_made_and_what_it_frees_is_freed(libcuda: Libcuda) -> None:
     with PyCuda() as driver:
         memory, stream, pinned = driver.alloc(64), driver.stream(), driver.pin(1 << 20, 64)
         kept = driver._owned[memory.address]
@@ -225,13 +246,15 @@ def test_what_another_thread_makes_is_made_and_what_it_frees_is_freed(libcuda: L
 
         assert in_a_thread(body) is None
         assert kept.calls == ["free"]
+        assert libcuda.pinned == {}
         assert Context.leaked == []
 
 
-def test_closing_in_another_thread_frees_all(libcuda: Libcuda) -> None:  # noqa: ARG001
+def test_closing_in_another_thread_frees_all(libcuda: Libcuda) -> None:
     driver = PyCuda()
     driver.alloc(64), driver.stream(), driver.event(), driver.load(b"cubin"), driver.pin(1 << 20, 64)
     assert in_a_thread(driver.close) is None
+    assert libcuda.pinned == {}
     assert Context.leaked == []
     driver.close()
 
