@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from cutline.runtime.sinks.recipes import NVENC
 
 __all__ = ["explaining", "said", "why_no_nvenc"]
 
+ENCODING: Final = "libnvidia-encode.so.1"  # comes with the NVIDIA driver
 _LEVEL: Final = threading.Lock()  # FFmpeg has one level for all threads
 
 
@@ -36,7 +38,18 @@ def explaining() -> Iterator[None]:
 def said(error: BaseException) -> str:
     """What the codec said, or else what FFmpeg calls the error."""
     last = getattr(error, "log", None)
-    return str(last[2]).strip() if last else reason(error)
+    words = str(last[2]).strip() if last else reason(error)
+    if "minimum required" in words and not _is_there(ENCODING):  # said of a missing library as of an old one
+        return f"{ENCODING} is not there (a container has it where NVIDIA_DRIVER_CAPABILITIES names video)"
+    return words
+
+
+def _is_there(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def why_no_nvenc() -> str:

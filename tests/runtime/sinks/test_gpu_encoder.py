@@ -13,8 +13,8 @@ import pytest
 from cutline.runtime.cuda import watchdog
 from cutline.runtime.errors import DeviceError, DeviceLostError, UsageError
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.sinks import SinkOptions, describe_sink, open_sink, video
-from cutline.runtime.sinks.codec import explaining, why_no_nvenc
+from cutline.runtime.sinks import SinkOptions, codec, describe_sink, open_sink, video
+from cutline.runtime.sinks.codec import explaining, said, why_no_nvenc
 from cutline.runtime.sinks.recipes import NVENC, RECIPES, X264, by_gpu
 
 NO_ENCODER = why_no_nvenc()
@@ -146,6 +146,19 @@ def test_what_ffmpeg_says_of_a_missing_gpu_is_not_printed(capfd: pytest.CaptureF
     assert NO_ENCODER not in ("", "Operation not permitted")
     assert why_no_nvenc() == NO_ENCODER
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_driver_without_its_video_library_is_not_called_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's last words are the same for both."""
+    error = av.FFmpegError(
+        1,
+        "Operation not permitted",
+        log=(16, NVENC, "The minimum required Nvidia driver for nvenc is 570.0 or newer\n"),
+    )
+    monkeypatch.setattr(codec, "ENCODING", "libthere-is-none.so.1")
+    assert said(error).startswith("libthere-is-none.so.1 is not there")
+    monkeypatch.setattr(codec, "ENCODING", "libc.so.6")
+    assert said(error) == "The minimum required Nvidia driver for nvenc is 570.0 or newer"
 
 
 def test_outputs_that_open_at_the_same_time_leave_ffmpeg_as_silent_as_it_was() -> None:
