@@ -165,7 +165,7 @@ def test_a_device_that_the_release_does_not_know_is_named_with_those_it_does(
 ) -> None:
     early.ComputeCapability = types.SimpleNamespace(SM75=1, SM89=2, CURRENT=3)
     monkeypatch.setattr(Config, "set_compute_capability", lambda *_: True, raising=False)
-    with pytest.raises(DeviceError, match="10.3.0 does not know sm90") as caught:
+    with pytest.raises(DeviceError, match=r"10\.3\.0 does not know sm90") as caught:
         plan_worker.task(request(tmp_path, device="sm90"), lambda news: None)
     assert caught.value.facts["known"] == "sm75 sm89"
 
