@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 from typing import Final, NamedTuple
 
-from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.runtime.sinks.codec import ENCODING, is_there, why_no_nvenc
 from cutline.tools.finding import Finding
 
 __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
@@ -15,7 +15,7 @@ __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
 MAJOR, MINOR, INTEGRATED = 75, 76, 18  # CUdevice_attribute, cuda.h
 GIB: Final = 1 << 30
 ORIN: Final = "sm87"
-DECODERS, ENCODERS = "libnvcuvid.so.1", "libnvidia-encode.so.1"  # of the driver
+DECODING: Final = "libnvcuvid.so.1"  # comes with the NVIDIA driver
 PIPE: Final = "ffmpeg -hwaccel cuda -i INPUT -f yuv4mpegpipe -pix_fmt yuv420p - | cutline run - OUTPUT"
 ORIN_PIPE: Final = (
     "gst-launch-1.0 -q filesrc location=INPUT ! qtdemux ! h264parse ! nvv4l2decoder ! nvvidconv ! "
@@ -51,7 +51,16 @@ def cuda_packages() -> Finding:
     if not _version("cuda-bindings"):
         seen = f"cuda-bindings is not installed{'; ' + found[0] if found else ''}"
         return Finding("CUDA packages", "optional", seen, "pip install 'cutline[cuda]'")
-    return Finding("CUDA packages", "ok", ", ".join(found))
+    shown = ", ".join(found)
+    try:
+        version, _ = _cards()
+    except (OSError, RuntimeError):
+        return Finding("CUDA packages", "ok", shown)
+    newest = version.partition(".")[0]
+    if int(str(_version("cuda-bindings")).partition(".")[0]) > int(newest):
+        seen = f"{shown}; the driver runs CUDA up to {version}, and has not all that newer bindings look for"
+        return Finding("CUDA packages", "optional", seen, f"pip install 'cuda-bindings<{int(newest) + 1}'")
+    return Finding("CUDA packages", "ok", shown)
 
 
 def tensorrt() -> Finding:
@@ -95,7 +104,7 @@ def gpu_video() -> Finding:
         return Finding("video on the GPU", "optional", f"{cpu}; there is no GPU for it")
     if cards[0].sm == ORIN:
         return Finding("video on the GPU", "optional", f"{cpu}; an Orin's decoder can feed it by a pipe", ORIN_PIPE)
-    if lacking := next((name for name in (DECODERS, ENCODERS) if not _loads(name)), None):
+    if lacking := next((name for name in (DECODING, ENCODING) if not is_there(name)), None):
         remedy = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
         return Finding("video on the GPU", "optional", f"{cpu}; the driver came without {lacking}", remedy)
     if refusal := why_no_nvenc():
@@ -106,14 +115,6 @@ def gpu_video() -> Finding:
         seen = f"{both}; programs that decode on the GPU need PyNvVideoCodec"
         return Finding("video on the GPU", "optional", seen, "pip install 'cutline[video]'")
     return Finding("video on the GPU", "ok", f"{both}; PyNvVideoCodec {found} is there for programs", PIPE)
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _version(package: str) -> str | None:

@@ -16,7 +16,7 @@ from cutline.runtime.errors import InternalError
 from cutline.runtime.sinks.base import reason
 from cutline.runtime.sinks.recipes import NVENC
 
-__all__ = ["explaining", "said", "why_no_nvenc"]
+__all__ = ["ENCODING", "explaining", "is_there", "said", "why_no_nvenc"]
 
 ENCODING: Final = "libnvidia-encode.so.1"  # comes with the NVIDIA driver
 _LEVEL: Final = threading.Lock()  # FFmpeg has one level for all threads
@@ -39,12 +39,13 @@ def said(error: BaseException) -> str:
     """What the codec said, or else what FFmpeg calls the error."""
     last = getattr(error, "log", None)
     words = str(last[2]).strip() if last else reason(error)
-    if "minimum required" in words and not _is_there(ENCODING):  # said of a missing library as of an old one
+    if "minimum required" in words and not is_there(ENCODING):  # said of a missing library as of an old one
         return f"{ENCODING} is not there (a container has it where NVIDIA_DRIVER_CAPABILITIES names video)"
     return words
 
 
-def _is_there(library: str) -> bool:
+def is_there(library: str) -> bool:
+    """Whether a library of the driver loads, by its name."""
     try:
         ctypes.CDLL(library)
     except OSError:

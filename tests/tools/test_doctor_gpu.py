@@ -14,13 +14,13 @@ class Library:
     """libcuda.so.1 with some cards."""
 
     def __init__(self, cards: list[tuple[bytes, int, int, int]], *, fails: int = 0) -> None:
-        self.cards, self.fails = cards, fails
+        self.cards, self.fails, self.version = cards, fails, 13000
 
     def cuInit(self, flags: int) -> int:  # noqa: N802, ARG002 - the driver's names
         return self.fails
 
     def cuDriverGetVersion(self, found: Any) -> int:  # noqa: N802
-        return self._put(found, 13000)
+        return self._put(found, self.version)
 
     def cuDeviceGetCount(self, found: Any) -> int:  # noqa: N802
         return self._put(found, len(self.cards))
@@ -52,6 +52,20 @@ def use(monkeypatch: pytest.MonkeyPatch, library: Library | None) -> None:
         return library
 
     monkeypatch.setattr(ctypes, "CDLL", load)
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "remedy"), [(12060, "optional", "pip install 'cuda-bindings<13'"), (13000, "ok", "")]
+)
+def test_bindings_of_a_newer_cuda_than_the_driver_s_are_told(
+    monkeypatch: pytest.MonkeyPatch, version: int, state: str, remedy: str
+) -> None:
+    library = Library([(b"Orin", 8, 7, 1)])
+    library.version = version
+    use(monkeypatch, library)
+    monkeypatch.setattr(doctor_gpu, "_version", {"cuda-bindings": "13.5.0"}.get)
+    found = doctor_gpu.cuda_packages()
+    assert (found.state, found.remedy) == (state, remedy)
 
 
 def test_without_a_driver_the_cpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
