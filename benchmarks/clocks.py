@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
-from cutline.benchmarks.nvml import Gpu
+from cutline.benchmarks.nvml import MEMORY_CLOCK, SM_CLOCK, Gpu
 
 __all__ = ["ClockWatch"]
 
@@ -16,6 +16,7 @@ FIRST_S: Final = 0.05  # after the beginning of a turn: by then it is busy
 PERIOD_S: Final = 0.25
 LIMIT: Final = 0.05  # between the slowest and the fastest look
 ROOT: Final = Path("/")
+CLOCKS: Final = {SM_CLOCK: "SM", MEMORY_CLOCK: "memory"}
 
 
 @final
@@ -26,7 +27,8 @@ class ClockWatch:
         self._gpus = gpus
         self._files = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
         self._mhz: dict[str, list[float]] = {}
-        self._said: dict[str, None] = {}  # in the order in which it was seen
+        self._throttled: dict[str, None] = {}  # reasons, in the order in which they were seen
+        self._shared: dict[str, None] = {}
         self._stopped = threading.Event()
 
     @contextmanager
@@ -51,7 +53,15 @@ class ClockWatch:
             for name, seen in self._mhz.items()
             if max(seen) > (1 + LIMIT) * min(seen)
         ]
-        return [*moved, *self._said]
+        return [*moved, *self._throttled, *self._shared]
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest MHz in all turns: of `processor`, and of each GPU's SM and memory clock."""
+        return {name: (min(seen), max(seen)) for name, seen in self._mhz.items()}
+
+    def throttled(self) -> list[str]:
+        """Why GPUs were slower than they could be, if they were."""
+        return list(self._throttled)
 
     def _watch(self) -> None:
         wait_s = FIRST_S
@@ -65,12 +75,13 @@ class ClockWatch:
         if cores:
             self._mhz.setdefault("processor", []).append(sum(cores) / len(cores))
         for gpu in self._gpus:
-            if clock := gpu.clock_mhz():
-                self._mhz.setdefault(gpu.name, []).append(clock)
+            for kind, name in CLOCKS.items():
+                if clock := gpu.clock_mhz(kind):
+                    self._mhz.setdefault(f"{gpu.name} {name}", []).append(clock)
             if reason := gpu.throttle_reason():
-                self._said[f"{gpu.name}: throttled ({reason})"] = None
+                self._throttled[f"{gpu.name}: throttled ({reason})"] = None
             if others := gpu.other_processes():
-                self._said[f"{gpu.name}: {others} other process{'es' if others > 1 else ''} on the device"] = None
+                self._shared[f"{gpu.name}: {others} other process{'es' if others > 1 else ''} on the device"] = None
 
 
 def _read(path: Path) -> str:

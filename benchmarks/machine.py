@@ -22,7 +22,10 @@ from cutline.runtime.kernels import isa
 
 __all__ = ["Conditions", "Seen", "busy_share", "cores", "describe_machine", "look", "source_commit"]
 
-PACKAGES: Final = ("cutline", "openvino", "av", "numpy", "cuda-bindings", "tensorrt", "tensorrt-rtx")
+PACKAGES: Final = (
+    "cutline", "openvino", "av", "numpy", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12",
+    "nvidia-cuda-nvrtc-cu13", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx", "PyNvVideoCodec",
+)  # fmt: skip
 BUSY_LIMIT: Final = 0.05  # of all cores, taken by others; more than this is told
 TICK: Final = os.sysconf("SC_CLK_TCK")
 NO_ROOT: Final = Path("/")

@@ -6,10 +6,11 @@ import ctypes
 import os
 from typing import Any, Final, final
 
-__all__ = ["Gpu", "open_gpus"]
+__all__ = ["MEMORY_CLOCK", "SM_CLOCK", "Gpu", "driver_version", "gpu_at", "open_gpus"]
 
 SUCCESS: Final = 0
-GRAPHICS_CLOCK: Final = 0
+SM_CLOCK: Final = 1  # nvmlClockType_t
+MEMORY_CLOCK: Final = 2
 # nvmlClocksThrottleReasons: those that cost speed; idle and the user's own settings are no trouble
 REASONS: Final = {
     0x04: "power cap", 0x08: "hardware slowdown", 0x10: "sync boost", 0x20: "temperature, software",
@@ -41,10 +42,10 @@ class Gpu:
         value = ctypes.c_ulonglong()
         return value.value if self._ask("nvmlDeviceGetTotalEnergyConsumption", ctypes.byref(value)) else None
 
-    def clock_mhz(self) -> int | None:
-        """The graphics clock now."""
+    def clock_mhz(self, kind: int = SM_CLOCK) -> int | None:
+        """One clock now: SM_CLOCK or MEMORY_CLOCK."""
         value = ctypes.c_uint()
-        return value.value if self._ask("nvmlDeviceGetClockInfo", GRAPHICS_CLOCK, ctypes.byref(value)) else None
+        return value.value if self._ask("nvmlDeviceGetClockInfo", kind, ctypes.byref(value)) else None
 
     def throttle_reason(self) -> str | None:
         """Why the clock is lower than it could be now; None where it is not."""
@@ -53,11 +54,12 @@ class Gpu:
             return None
         return ", ".join(text for bit, text in REASONS.items() if bits.value & bit) or None
 
-    def other_processes(self) -> int | None:
-        """Compute processes on the device besides this one."""
+    def other_processes(self, *, drawing: bool = False) -> int | None:
+        """Processes on the device besides this one: those that compute, or those that draw (a desktop's)."""
         count = ctypes.c_uint(MANY)
         found = (_Process * MANY)()
-        if not self._ask("nvmlDeviceGetComputeRunningProcesses_v3", ctypes.byref(count), found):
+        kind = "Graphics" if drawing else "Compute"
+        if not self._ask(f"nvmlDeviceGet{kind}RunningProcesses_v3", ctypes.byref(count), found):
             return None
         return sum(bool(found[n].pid != os.getpid()) for n in range(min(count.value, MANY)))
 
@@ -69,11 +71,8 @@ class Gpu:
 
 def open_gpus() -> list[Gpu]:
     """Every NVIDIA device; none where the library or the driver is missing."""
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return []
-    if library.nvmlInit_v2() != SUCCESS:
+    library = _library()
+    if library is None:
         return []
     count = ctypes.c_uint()
     library.nvmlDeviceGetCount_v2(ctypes.byref(count))
@@ -83,3 +82,28 @@ def open_gpus() -> list[Gpu]:
         if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)) == SUCCESS:
             gpus.append(Gpu(library, handle))
     return gpus
+
+
+def gpu_at(address: bytes) -> Gpu | None:
+    """The device at a PCI address such as 0000:41:00.0; CUDA counts devices in an order of its own."""
+    library, handle = _library(), ctypes.c_void_p()
+    if library is None or library.nvmlDeviceGetHandleByPciBusId_v2(address, ctypes.byref(handle)) != SUCCESS:
+        return None
+    return Gpu(library, handle)
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's own version, such as 580.65.06."""
+    library, text = _library(), ctypes.create_string_buffer(80)
+    if library is None or library.nvmlSystemGetDriverVersion(text, len(text)) != SUCCESS:
+        return None
+    return text.value.decode("ascii", "replace")
+
+
+def _library() -> Any:
+    """NVML, started; None where it is missing, or the driver is."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    return library if library.nvmlInit_v2() == SUCCESS else None

@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
+from cutline.benchmarks.gpu.card import nvml_gpu
 from cutline.benchmarks.gpu.record import Record
 from cutline.benchmarks.gpu.recorder import Recorder, demand_place
 from cutline.benchmarks.gpu.steps import Steps
 from cutline.benchmarks.machine import describe_machine, source_commit
-from cutline.benchmarks.nvml import open_gpus
+from cutline.benchmarks.nvml import driver_version, open_gpus
 from cutline.runtime.bundle import open_bundle
 from cutline.runtime.cuda.driver import Driver
 from cutline.runtime.cuda.watchdog import Watchdog
@@ -48,33 +49,30 @@ def run(
         demand_place(place)
     with open_driver() as driver:  # a look at it: other processes use it first
         device, binding = driver.device, driver.name
-    gpus = open_gpus()
-    before = str([_clocks(gpu) for gpu in gpus])
     record = Record(
         lead="NO NETWORK RAN: none could be opened.",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         commit=source_commit(),
         device=str(device),
-        driver={"CUDA of the driver": ".".join(map(str, device.driver_version)), "binding": binding},
+        driver={
+            "NVIDIA driver": driver_version() or "not told",
+            "CUDA of the driver": ".".join(map(str, device.driver_version)),
+            "binding": binding,
+        },
         network="none",
-        machine=describe_machine(gpus, None),
-        clocks={"before": before},
+        machine=describe_machine(open_gpus(), None),
     )
-    recorder = Recorder(record, json, page, tell)
+    gpu = nvml_gpu(device.ordinal)
+    recorder = Recorder(record, json, page, tell, gpu)
     with open_bundle("cutout") as bundle:
-        steps = Steps(open_driver, device, bundle, recorder, soak_s=soak_s, seconds=seconds)
+        steps = Steps(open_driver, device, bundle, recorder, gpu, soak_s=soak_s, seconds=seconds)
         try:
             recorder.run(steps.all())
         finally:
             if recorder.record.checks:  # else nothing was begun, and an earlier run's report stays
-                recorder.describe(clocks={"before": before, "after": str([_clocks(gpu) for gpu in gpus])})
                 recorder.check("closing", steps.close)
     recorder.save()
     return recorder.record
-
-
-def _clocks(gpu: Any) -> dict[str, Any]:
-    return {name: getattr(gpu, name)() for name in ("clock_mhz", "throttle_reason", "other_processes")}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,14 +6,16 @@ import ctypes
 import mmap
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutline.benchmarks.gpu.record import NotRun
+from cutline.benchmarks.gpu.timing import Stopwatch
 from cutline.benchmarks.probe import PROBE, SPIN, probe_params
 from cutline.engine.cache import Cache
 from cutline.engine.cubins import build_cubins, demand_compilers
@@ -29,47 +31,42 @@ from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool
 
-__all__ = ["Bed", "Frames", "SpinNetwork", "kernels_for", "time_ms"]
+__all__ = ["Bed", "Frames", "SpinNetwork", "kernels_for"]
 
 DEPTH: Final = 8
 BUSY: Final = 3  # frames with the device at once, as the pipeline has them
-SPIN_GRID: Final = (64, 1, 1)
+SPIN_BLOCKS: Final = 4  # on each multiprocessor: with them every scheduler issues whenever it can
 SPIN_BLOCK: Final = (256, 1, 1)
-
-
-def time_ms(driver: Driver, stream: Stream, work: Any, *, turns: int) -> float:
-    """Milliseconds of the device for one turn of `work(turn)`, after three turns that do not count."""
-    with ExitStack() as undo:
-        marks = [driver.event(timing=True) for _ in range(2)]
-        for mark in marks:
-            undo.callback(driver.release, mark)
-        for turn in range(3):
-            work(turn)
-        driver.record(marks[0], stream=stream)
-        for turn in range(turns):
-            work(turn)
-        driver.record(marks[1], stream=stream)
-        driver.synchronise(marks[1])
-        return driver.elapsed_ms(*marks) / turns
+SPIN_ROUNDS: Final = (5_000, 55_000)  # that are timed, tenths of a millisecond and some: the law between is linear
+MOST_ROUNDS: Final = (1 << 32) - 1
 
 
 @final
 class SpinNetwork:
-    """Stands in for a network: hands the input's first channel on as the matte, and works for a known time."""
+    """Stands in for a network: hands the input's first channel on as the matte, and works for a known time.
+
+    It fills the card, as networks do: two of them at once take twice as long.
+    """
 
     scratch_bytes = 0
 
-    def __init__(self, driver: Driver, contract: ModelContract, *, cost_ms: float) -> None:
+    def __init__(self, driver: Driver, contract: ModelContract, *, cost_ms: float, multiprocessors: int) -> None:
         image, primary = contract.frame, contract.primary
         self._driver, self._names = driver, (image.tensor, primary.tensor)
         self.tensors: Mapping[str, int] = {
             image.tensor: 4 * int(np.prod(image.shape)),
             primary.tensor: 4 * int(np.prod(primary.shape)),
         }
+        self._grid = SPIN_BLOCKS * multiprocessors, 1, 1
         self._module = driver.load(PROBE)
         self._spin = driver.kernel(self._module, SPIN)
-        self.rounds = 1
-        self.rounds = self._calibrate(cost_ms)
+        self._rounds = SPIN_ROUNDS[0]
+        self._base_ms, self._round_ms = self._calibrate()
+        self.cost(cost_ms)
+
+    def cost(self, ms: float) -> None:
+        """Take about so long from now on; what was captured before keeps its time."""
+        self._rounds = min(MOST_ROUNDS, max(1, round((ms - self._base_ms) / self._round_ms)))
 
     def inference(self, addresses: Mapping[str, int], scratch: int) -> _Spin:  # noqa: ARG002 - the protocol's
         """Make a context."""
@@ -84,24 +81,26 @@ class SpinNetwork:
     def queue(self, source: int, target: int, stream: Stream) -> None:
         """One inference."""
         self._driver.copy(target, source, self.tensors[self._names[1]], stream=stream)
-        params = probe_params(target, self.rounds)
-        self._driver.launch(self._spin, SPIN_GRID, SPIN_BLOCK, params, stream=stream)
+        params = probe_params(target, self._rounds)
+        self._driver.launch(self._spin, self._grid, SPIN_BLOCK, params, stream=stream)
 
-    def _calibrate(self, cost_ms: float) -> int:
-        """Rounds that take so long; the time grows with them in a straight line."""
+    def _calibrate(self) -> tuple[float, float]:
+        """Milliseconds of no round, and of every round."""
         with ExitStack() as undo:
             stream, memory = self._driver.stream(), self._driver.alloc(sum(self.tensors.values()))
             undo.callback(self._driver.release, memory)
             undo.callback(self._driver.release, stream)
+            watch = undo.enter_context(closing(Stopwatch(self._driver, stream)))
             source = memory.address + self.tensors[self._names[1]]
-            times = []
-            for rounds in (20_000, 220_000):
-                self.rounds = rounds
-                times.append(
-                    time_ms(self._driver, stream, lambda _: self.queue(source, memory.address, stream), turns=10)
-                )
-        slope = max((times[1] - times[0]) / 200_000, 1e-9)
-        return max(1, int(20_000 + (cost_ms - times[0]) / slope))
+
+            def work(rounds: int) -> None:
+                self._rounds = rounds
+                self.queue(source, memory.address, stream)
+
+            few, many = SPIN_ROUNDS
+            times = watch.medians(partial(work, few), partial(work, many))
+        slope = max((times[1] - times[0]) / (many - few), 1e-9)
+        return times[0] - slope * few, slope
 
 
 @final
@@ -141,6 +140,7 @@ class Frames:
         for slot in self.pool.slots:
             for plane in (slot.source.y, slot.source.u, slot.source.v):
                 plane[:] = rng.integers(16, 236, plane.shape, np.uint8)
+        self.places = tuple(self._path.slots)
         self._free, self.running = list(self.pool.slots), list[Slot]()
         self.count, self.host_ns = 0, 0  # host_ns: processor time of this thread for start and wait
 

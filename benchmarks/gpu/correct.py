@@ -23,7 +23,7 @@ from cutline.runtime.kernels import Background, PostOptions, place, reference, r
 
 __all__ = ["check_conformance", "check_graphs", "check_twins"]
 
-SUITE: Final = Path(__file__).parents[2] / "tests/runtime/cuda/test_conformance.py"
+SUITE: Final = Path(__file__).resolve().parents[2] / "tests/runtime/cuda/test_conformance.py"
 SUITE_S: Final = 120.0
 MOST_NAMED: Final = 10  # tests that failed, in the report
 SHAPES: Final = ((320, 180, 64, 36), (641, 361, 128, 72), (1280, 720, 256, 144))  # frame, network
@@ -40,7 +40,10 @@ def check_conformance(ordinal: int) -> Check:
     # not our project's own words, whose -q would leave out the counts
     words = ["-m", "pytest", str(SUITE), "-m", "gpu", "-k", "cuda-python", "-q", "-rfEs", "-p", "no:cacheprovider"]
     words += ["-o", "addopts=--import-mode=importlib"]
-    surroundings = {**os.environ, "CUTLINE_TEST_GPU": str(ordinal), "COLUMNS": "300"}  # whole lines in its summary
+    surroundings = {
+        **os.environ, "CUTLINE_TEST_GPU": str(ordinal), "COLUMNS": "300",  # whole lines in its summary
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the suite needs none, and what they warn of would end it
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=SUITE_S, check=False,
         cwd=SUITE.parents[3], env=surroundings,

@@ -19,6 +19,7 @@ from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import Frame, FrameFormat, Planes, Timestamp, allocate_planes
 from cutline.runtime.sinks import SinkOptions, StreamInfo, open_sink
+from cutline.runtime.sinks.codec import why_no_nvenc
 
 __all__ = ["NAME", "check_files"]
 
@@ -34,6 +35,8 @@ def check_files(encoder: str, *, form: FrameFormat = FORM, frames: int = FRAMES)
     Raises:
         NotRun: the GPU encodes nothing.
     """
+    if refusal := why_no_nvenc():
+        raise NotRun(f"the GPU encodes nothing: {refusal}")
     shots = [_frame(form, index) for index in range(frames)]
     figures: dict[str, float | int | str] = {}
     notes = []

@@ -35,6 +35,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     goal: str = ""
     figures: dict[str, float | int | str] = {}
     notes: tuple[str, ...] = ()
+    clocks: dict[str, float | str] = {}  # MHz, lowest and highest while it ran; throttled: why, where it was
     seconds: float = 0.0
 
 
@@ -46,10 +47,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created: str  # UTC
     commit: str | None
     device: str
-    driver: dict[str, Any]  # CUDA that the driver runs, the binding, TensorRT
+    driver: dict[str, Any]  # its version, CUDA that it runs, the binding
     network: str
     machine: Machine
-    clocks: dict[str, Any]  # as NVML gives them, before and after
     complete: bool = False  # every check had its turn
     seconds: float = 0.0
     checks: tuple[Check, ...] = ()
@@ -62,16 +62,16 @@ def encode(record: Record) -> bytes:
 
 def html(record: Record) -> bytes:
     """The page."""
-    rows = [[_mark(c.verdict), escape(c.name), escape(c.goal), _figures(c)] for c in record.checks]
+    rows = [[_mark(c.verdict), escape(c.name), escape(c.goal), _figures(c), _clocks(c)] for c in record.checks]
     about = {
-        "device": record.device, "network": record.network, **record.driver, **record.clocks,
+        "device": record.device, "network": record.network, **record.driver, **record.machine.versions,
         "commit": record.commit or "", "created": record.created, "seconds": f"{record.seconds:.0f}",
         "processor": f"{record.machine.cpu}, {record.machine.cores} cores", "system": record.machine.system,
     }  # fmt: skip
     body = [
         f'<p class="lead">{escape(record.lead)}{"" if record.complete else " THE RUN DID NOT END."}</p>',
         f"<h1>Device checks on {escape(record.device)}</h1>",
-        table(["verdict", "check", "goal", "found"], rows),
+        table(["verdict", "check", "goal", "found", "clocks"], rows),
         "<h2>Setting</h2>",
         table(["what", "value"], [[escape(name), escape(str(value))] for name, value in about.items()]),
     ]
@@ -86,3 +86,8 @@ def _figures(check: Check) -> str:
     shown = [f"{escape(name)}: {value:.4g}" if isinstance(value, float) else f"{escape(name)}: {escape(str(value))}"
              for name, value in check.figures.items()]  # fmt: skip
     return "<br>".join([*shown, *(f"<i>{escape(note)}</i>" for note in check.notes)])
+
+
+def _clocks(check: Check) -> str:
+    shown = (f"{value:.0f}" if isinstance(value, float) else value for value in check.clocks.values())
+    return "<br>".join(f"{escape(name)}: {escape(text)}" for name, text in zip(check.clocks, shown, strict=True))

@@ -11,7 +11,9 @@ from typing import Any, Final, final
 
 import msgspec
 
+from cutline.benchmarks.clocks import ClockWatch
 from cutline.benchmarks.gpu.record import Check, NotRun, Record, encode, html
+from cutline.benchmarks.nvml import Gpu
 from cutline.runtime.errors import DeviceLostError, OutputError, StorageError
 from cutline.runtime.sinks.base import creating, storing
 
@@ -38,12 +40,15 @@ class Recorder:
     """Owns the two files of one run, which it rewrites after every check.
 
     Whatever a check raises ends that check alone; the first one that finds the device lost is the last one that runs.
+    Clocks are watched while it runs, those of `gpu` too where NVML knows it.
     """
 
-    def __init__(self, record: Record, json: Path, page: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, record: Record, json: Path, page: Path, tell: Callable[[str], None], gpu: Gpu | None = None
+    ) -> None:
         self.record = record
         self._places = ((json, encode), (page, html))
-        self._tell, self._began = tell, time.monotonic()
+        self._tell, self._gpu, self._began = tell, gpu, time.monotonic()
         self._found: dict[str, list[Check]] = {}
 
     def describe(self, **facts: Any) -> None:
@@ -70,8 +75,10 @@ class Recorder:
         """Run one check. Returns why nothing more can run on the device; empty: more can."""
         self._tell(f"{name} ...")
         began, lost = time.perf_counter(), ""
+        watch = ClockWatch([self._gpu] if self._gpu is not None else [])
         try:
-            made = work()
+            with watch.turn():
+                made = work()
             found = [made] if isinstance(made, Check) else made
         except NotRun as reason:
             found = [_not_run(name, str(reason))]
@@ -80,7 +87,8 @@ class Recorder:
             found = [Check(name=name, verdict="failed", notes=tuple(map(_told, errors)))]
             lost = next((f"the device was lost ({name}): {e}" for e in errors if isinstance(e, DeviceLostError)), "")
         took = round(time.perf_counter() - began, 1)
-        self._found[name] = [msgspec.structs.replace(check, seconds=took) for check in found]
+        clocks = _clocks(watch)
+        self._found[name] = [msgspec.structs.replace(check, seconds=took, clocks=clocks) for check in found]
         self._try_to_save()
         return lost
 
@@ -105,6 +113,14 @@ class Recorder:
             self.save()
         except StorageError as error:  # the next one may succeed; the last one must
             self._tell(str(error))
+
+
+def _clocks(watch: ClockWatch) -> dict[str, float | str]:
+    """What was seen, for the record."""
+    found: dict[str, float | str] = {}
+    for name, (lowest, highest) in watch.ranges().items():
+        found |= {f"{name} MHz, lowest": float(lowest), f"{name} MHz, highest": float(highest)}
+    return found | ({"throttled": "; ".join(reasons)} if (reasons := watch.throttled()) else {})
 
 
 def _not_run(name: str, reason: str) -> Check:

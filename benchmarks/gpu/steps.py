@@ -7,15 +7,19 @@ exclusive mode there is room for one. What needs the kernels alone comes before 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final, Literal, final
 
-from cutline.benchmarks.gpu import correct, files, soak, speed, video
+from cutline.benchmarks.gpu import bandwidth, correct, files, soak, speed, video
 from cutline.benchmarks.gpu.bed import Bed, SpinNetwork, kernels_for
+from cutline.benchmarks.gpu.card import multiprocessors
 from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.benchmarks.gpu.recorder import Recorder, Work
+from cutline.benchmarks.nvml import Gpu
 from cutline.engine.cache import Cache
 from cutline.engine.targets import BuildTarget
 from cutline.engine.tensorrt_builder import Plan, PlanOptions, build_plan
@@ -31,6 +35,9 @@ __all__ = ["KINDS", "Steps"]
 Kind = Literal["tensorrt", "tensorrt-rtx"]
 KINDS: Final[tuple[Kind, ...]] = ("tensorrt", "tensorrt-rtx")
 STAND_IN_MS: Final = 2.0
+PRECISION: Final = "FP32 source, in which TensorRT may take TF32"
+QUICK_MS: Final = 0.3  # of a stand-in that hides less of what is around it
+PLANS_S: Final = 150.0  # by the clock, for all engines together
 
 
 @final
@@ -38,14 +45,14 @@ class Steps:
     """Owns the bed from the step that opens the device to close()."""
 
     def __init__(
-        self, open_driver: Callable[[], Driver], device: Device, bundle: Bundle, recorder: Recorder, *,
-        soak_s: float, seconds: float,
+        self, open_driver: Callable[[], Driver], device: Device, bundle: Bundle, recorder: Recorder, gpu: Gpu | None,
+        *, soak_s: float, seconds: float,
     ) -> None:  # fmt: skip
         self._open_driver, self._device, self._bundle, self._recorder = open_driver, device, bundle, recorder
-        self._soak_s, self._seconds = soak_s, seconds
+        self._gpu, self._soak_s, self._seconds = gpu, soak_s, seconds
+        self._plans_s = PLANS_S  # left
         self._plans: dict[Kind, Plan] = {}
         self._bed: Bed | None = None
-        self._copy_gbs: float | None = None
         self._network = ""  # what runs it
 
     def all(self) -> Mapping[str, Work]:
@@ -58,10 +65,10 @@ class Steps:
             **{f"{kind}: engine": partial(self._build, kind) for kind in KINDS},
             "device opened": self._open,
             "kernels against float64 twins": self._on_bed(correct.check_twins),
-            "copy bandwidth": self._on_bed(self._copy),
+            "copy bandwidth": self._on_bed(bandwidth.check_copy),
         }
         for size in speed.SIZES:
-            steps[f"kernels' bandwidth at {size}"] = self._on_bed(partial(self._bandwidth, size))
+            steps[f"kernels' bandwidth at {size}"] = self._on_bed(partial(bandwidth.check_bandwidth, size=size))
         steps |= {f"{kind}: network": self._on_bed(partial(self._load, kind)) for kind in KINDS}
         steps["stand-in network"] = self._on_bed(self._stand_in)
         steps["graphs against plain launches"] = self._on_bed(correct.check_graphs)
@@ -69,6 +76,7 @@ class Steps:
             steps[f"one stream flat out at {size}"] = self._on_bed(
                 partial(speed.check_streams, size=size, seconds=seconds)
             )
+            steps[f"one stream flat out at {size}, quick stand-in"] = self._on_bed(partial(self._quick, size))
         steps["paced"] = self._on_bed(partial(speed.check_latency, seconds=2 * seconds))
         steps["cameras"] = self._on_bed(partial(speed.check_cameras, seconds=2 * seconds))
         steps["soak"] = self._on_bed(self._soak)
@@ -95,12 +103,17 @@ class Steps:
         if not importlib.util.find_spec(MODULES[kind]):
             raise NotRun(f"{MODULES[kind]} is not installed")
         build = BuildTarget(kind=kind, device=self._device.sm if kind == "tensorrt-rtx" else None)
+        began = time.monotonic()
         try:
-            plan = build_plan(self._bundle.read("source.onnx"), build, PlanOptions(), Cache())
+            with _within(self._plans_s, MODULES[kind]):
+                plan = build_plan(self._bundle.read("source.onnx"), build, PlanOptions(), Cache())
         except DeviceError as error:  # the library does not know this SM, say; this process has lost nothing
             raise NotRun(str(error)) from error
+        finally:
+            self._plans_s -= time.monotonic() - began
         self._plans[kind] = plan
-        return Check(name=f"{kind}: engine", verdict="passed", figures={"MB": len(plan.data) / 1e6, **_plain(plan)})
+        figures = {"MB": len(plan.data) / 1e6, "precision": PRECISION, **_plain(plan)}
+        return Check(name=f"{kind}: engine", verdict="passed", figures=figures)
 
     def _open(self) -> Check:
         cubin = kernels_for(self._device, self._bundle)
@@ -111,13 +124,6 @@ class Steps:
             self._bed = Bed(driver, cubin, self._bundle.manifest.contract)
             undo.pop_all()
         return Check(name="device opened", verdict="passed", figures={"MiB free": free})
-
-    def _copy(self, bed: Bed) -> Check:
-        self._copy_gbs = speed.copy_bandwidth(bed)
-        return Check(name="copy bandwidth", verdict="measured", figures={"GB/s, read and written": self._copy_gbs})
-
-    def _bandwidth(self, size: str, bed: Bed) -> list[Check]:
-        return speed.check_bandwidth(bed, size, self._copy_gbs)
 
     def _load(self, kind: Kind, bed: Bed) -> Check:
         """The shipped network from the engine that was built, tried once."""
@@ -130,7 +136,7 @@ class Steps:
             kind=kind, precision="fp32", member="built now", device=self._device.sm,
             facts={"library": plan.facts["library"]},
         )  # fmt: skip
-        shown = f"{manifest.name} version {manifest.version}, fp32, {library.name}"
+        shown = f"{manifest.name} version {manifest.version}, {PRECISION}, {library.name}"
         opened = TensorRtNetwork(plan.data, target, library, bed.driver.device, manifest.contract)
         check = self._take(f"{kind}: network", opened, library.name, bed)
         self._recorder.describe(network=shown, lead=f"The network is {shown}, built on this device.")
@@ -141,12 +147,25 @@ class Steps:
         if self._network:
             raise NotRun("not needed")
         because = "; ".join(self._why(kind) for kind in KINDS)
-        shown = f"stand-in of {STAND_IN_MS:g} ms"
-        opened = SpinNetwork(bed.driver, bed.contract, cost_ms=STAND_IN_MS)
-        check = self._take("stand-in network", opened, shown, bed)
-        lead = f"NO NETWORK RAN: a stand-in of known cost ({STAND_IN_MS:g} ms) took its place: {because}."
+        opened = SpinNetwork(
+            bed.driver, bed.contract, cost_ms=STAND_IN_MS, multiprocessors=multiprocessors(self._device.ordinal)
+        )
+        check = self._take("stand-in network", opened, "a stand-in", bed)
+        shown = f"stand-in of {check.figures['ms']:.3g} ms"
+        lead = f"NO NETWORK RAN: a {shown}, as measured, took its place: {because}."
         self._recorder.describe(network=shown, lead=lead)
         return check
+
+    def _quick(self, size: str, bed: Bed) -> Check:
+        """The same stream around a stand-in that takes less time."""
+        network = bed.engine.network
+        if not isinstance(network, SpinNetwork):
+            raise NotRun("not needed")
+        network.cost(QUICK_MS)
+        try:
+            return speed.check_streams(bed, size, self._seconds, note=f", stand-in of {QUICK_MS:g} ms")
+        finally:
+            network.cost(STAND_IN_MS)
 
     def _why(self, kind: Kind) -> str:
         """Why there is no engine, else why that does not run."""
@@ -157,7 +176,7 @@ class Steps:
         """Hand an open network to the bed, once it has run."""
         with ExitStack() as undo:
             undo.callback(opened.close)
-            alone = speed.network_ms(bed, opened, min(1.0, self._seconds))
+            alone = speed.network_ms(bed, opened)
             undo.pop_all()
         bed.take(opened, shown)
         self._network = shown
@@ -166,7 +185,29 @@ class Steps:
     def _soak(self, bed: Bed) -> Check:
         if not self._soak_s:
             raise NotRun("left out, as was asked")
-        return soak.check_soak(bed, self._soak_s)
+        return soak.check_soak(bed, self._soak_s, self._gpu)
+
+
+@contextmanager
+def _within(seconds: float, library: str) -> Iterator[None]:
+    """End what is done here after so long, by the clock; in the main thread.
+
+    Raises:
+        NotRun: it took longer.
+    """
+
+    def late(*_: object) -> None:
+        raise NotRun(f"{library} built no engine within the {PLANS_S:g} s that there are for all")
+
+    if seconds <= 0:
+        late()
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

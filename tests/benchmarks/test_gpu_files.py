@@ -28,6 +28,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+@pytest.fixture(autouse=True)
+def _encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "why_no_nvenc", lambda: "")
+
+
 def test_both_encoders_get_the_same_frames_and_both_files_are_read_back(stand_in: list[str]) -> None:
     check = files.check_files("nvenc:1", form=FORM, frames=6)
     assert stand_in == ["x264", "nvenc:1"]
@@ -47,6 +52,13 @@ def test_frames_that_are_lost_or_mixed_up_fail_the_check(monkeypatch: pytest.Mon
     monkeypatch.setattr(files, "_write", lambda path, form, shots, name: write(path, form, list(shots)[::-1], name))
     check = files.check_files("nvenc", form=FORM, frames=6)
     assert (check.verdict, check.notes[0]) == ("failed", "x264: what can be decoded is not what was written")
+
+
+def test_without_an_encoder_no_frame_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "why_no_nvenc", lambda: "no capable devices found")
+    monkeypatch.setattr(files, "_frame", lambda *given: pytest.fail("frames were made"))
+    with pytest.raises(NotRun, match="encodes nothing: no capable devices found"):
+        files.check_files("nvenc", form=FORM, frames=2)
 
 
 def test_a_gpu_that_encodes_nothing_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

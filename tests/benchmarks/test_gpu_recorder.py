@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from cutline.benchmarks.clocks import ClockWatch
 from cutline.benchmarks.gpu import record
 from cutline.benchmarks.gpu.recorder import Recorder
 from cutline.benchmarks.machine import describe_machine
+from cutline.benchmarks.nvml import MEMORY_CLOCK, SM_CLOCK
 from cutline.runtime.errors import DeviceError, DeviceLostError, StorageError
 
 
@@ -28,7 +32,7 @@ def told() -> list[str]:
 def recorder(tmp_path: Path, told: list[str]) -> Recorder:
     blank = record.Record(
         lead="LEAD", created="", commit=None, device="", driver={}, network="",
-        machine=describe_machine([], None), clocks={},
+        machine=describe_machine([], None),
     )  # fmt: skip
     return Recorder(blank, tmp_path / "gpu.json", tmp_path / "gpu.html", told.append)
 
@@ -50,6 +54,38 @@ def test_an_error_ends_its_own_check_and_is_told_with_type_and_place(recorder: R
     assert bad.verdict == "failed"
     assert re.search(rf"^{type(error).__name__} \(.*recorder.py:\d+ > test_gpu_recorder.py:\d+\): ", bad.notes[0])
     assert good.verdict == "passed"
+
+
+def test_clocks_of_every_check_are_numbers_from_while_it_ran(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = {SM_CLOCK: iter((1980, 1755)), MEMORY_CLOCK: iter((3201, 3201))}
+    watched = threading.Semaphore(0)
+    look = ClockWatch.look
+
+    def looked(watch: ClockWatch) -> None:
+        look(watch)
+        watched.release()
+
+    def busy() -> record.Check:
+        assert watched.acquire(timeout=60)
+        assert watched.acquire(timeout=60)
+        return record.Check(name="busy", verdict="passed")
+
+    monkeypatch.setattr(ClockWatch, "look", looked)
+    monkeypatch.setattr("cutline.benchmarks.clocks.PERIOD_S", 0.01)
+    recorder._gpu = SimpleNamespace(  # type: ignore[assignment]
+        name="A GPU", clock_mhz=lambda kind: next(clocks[kind], None), throttle_reason=lambda: "power cap",
+        other_processes=lambda: 1,
+    )  # fmt: skip
+    recorder.run({"busy": busy})
+    (check,) = stored(tmp_path / "gpu.json").checks
+    assert check.clocks.pop("throttled") == "A GPU: throttled (power cap)"
+    assert {name: value for name, value in check.clocks.items() if "processor" not in name} == {
+        "A GPU SM MHz, lowest": 1755, "A GPU SM MHz, highest": 1980,
+        "A GPU memory MHz, lowest": 3201, "A GPU memory MHz, highest": 3201,
+    }  # fmt: skip
+    assert "1980" in (tmp_path / "gpu.html").read_text()
 
 
 def test_the_first_cause_is_told_first(recorder: Recorder) -> None:
@@ -113,7 +149,7 @@ def test_json_and_page_carry_every_check() -> None:
     )
     made = record.Record(
         lead="NO NETWORK RAN.", created="2026-11-21T12:00:00Z", commit=None, device="cuda:0", driver={"CUDA": "13.0"},
-        network="stand-in", machine=describe_machine([], None), clocks={}, seconds=3.0, checks=checks,
+        network="stand-in", machine=describe_machine([], None), seconds=3.0, checks=checks,
     )  # fmt: skip
     text, shown = record.encode(made).decode(), record.html(made).decode()
     assert '"schema": "cutline.gpu/1"' in text

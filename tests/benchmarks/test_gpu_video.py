@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtime" / "cuda"))
 from fake_nvcodec import FakeCodec
 from small_device import KERNELS
 
-from cutline.benchmarks.gpu import video
+from cutline.benchmarks.gpu import timing, video
 from cutline.benchmarks.gpu.bed import Bed, SpinNetwork
 from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.benchmarks.probe import SPIN
@@ -50,10 +50,12 @@ class Kernels(dict[str, Any]):
 
 
 @pytest.fixture
-def bed() -> Iterator[Bed]:
+def bed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    monkeypatch.setattr(timing, "WARM_S", 0.0)
+    monkeypatch.setattr(timing, "MOST_TURNS", 2)
     driver = FakeDriver(kernels=Kernels(), seed=5)
     made = Bed(driver, b"cubin", CONTRACT)
-    made.take(SpinNetwork(driver, CONTRACT, cost_ms=1.0), "stand-in")
+    made.take(SpinNetwork(driver, CONTRACT, cost_ms=1.0, multiprocessors=2), "stand-in")
     with made.scope():
         yield made
     made.close()
@@ -100,8 +102,36 @@ def test_packets_out_of_order_fail(bed: Bed, codec: FakeCodec, clip: Path, monke
 
     monkeypatch.setattr(fake_nvcodec.PyNvEncoder, "EndEncode", lambda self: [*self._waiting, *self._waiting])
     check, _ = video.measure(bed, clip, FORM)
-    assert check.notes == ("packets are not in the order of frames",)
+    assert check.notes == ("packets are not in the order of frames", "13 packets for 12 frames")
     assert codec.encoders
+
+
+def test_a_gpu_without_an_encoder_has_its_decoder_compared_and_its_frames_composed(
+    bed: Bed, codec: FakeCodec, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fake_nvcodec
+
+    monkeypatch.setattr(codec, "CreateEncoder", lambda *given, **more: pytest.fail("there is none"))
+    check, packets = video.measure(bed, clip, FORM, "no NVENC here")
+    assert (check.verdict, check.notes, packets) == ("measured", ("not encoded: no NVENC here",), [])
+    assert check.figures["frames"] == 12
+    assert float(check.figures["fps from file to composites"]) > 0
+    honest = fake_nvcodec.nv12
+    monkeypatch.setattr(fake_nvcodec, "nv12", lambda picture, pitch: honest(picture, pitch) ^ 1)
+    check, _ = video.measure(bed, clip, FORM, "no NVENC here")
+    assert check.verdict == "failed"
+    assert check.notes[0] == "frame 0 is not what FFmpeg decodes"
+
+
+def test_frames_that_the_decoder_keeps_fail(bed: Bed, codec: FakeCodec, clip: Path, tmp_path: Path) -> None:
+    """It is given a clip that ends earlier."""
+    short = tmp_path / "short.mp4"
+    video.write_clip(short, FORM, frames=9)
+    opened = codec.CreateDemuxer
+    codec.CreateDemuxer = lambda filename: opened(str(short))  # type: ignore[method-assign, assignment]
+    check, _ = video.measure(bed, clip, FORM)
+    assert check.verdict == "failed"
+    assert "9 of 12 frames were decoded" in check.notes
 
 
 @pytest.mark.usefixtures("codec")
@@ -157,7 +187,6 @@ def test_a_process_that_is_ended_by_the_library_is_a_failure_and_not_the_end_of_
     ("wrong", "code", "said"),
     [
         ("load_codec", DeviceError.exit_code, "no video driver"),
-        ("why_no_nvenc", DeviceError.exit_code, "the GPU encodes nothing: no video driver"),
         ("write_clip", 1, "no video driver"),
     ],
 )
@@ -167,8 +196,6 @@ def test_only_what_the_machine_lacks_is_no_failure(
     """A driver that refuses what we ask of it is one, and so is a device that is lost."""
 
     def refused(*given: Any) -> str:  # noqa: ARG001
-        if wrong == "why_no_nvenc":
-            return "no video driver"
         raise DeviceError("no video driver", remedy="Install it.")
 
     monkeypatch.setattr(video, "load_codec", lambda: None)

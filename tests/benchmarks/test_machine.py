@@ -12,7 +12,7 @@ import pytest
 from cutline.benchmarks.clocks import ClockWatch
 from cutline.benchmarks.energy import EnergyMeter
 from cutline.benchmarks.machine import Conditions, Seen, busy_share, describe_machine, judge, look
-from cutline.benchmarks.nvml import Gpu
+from cutline.benchmarks.nvml import SM_CLOCK, Gpu
 
 
 def put(root: Path, path: str, text: str) -> None:
@@ -106,8 +106,8 @@ class FakeNvml:
         text.value = b"Some GPU"
         return 0
 
-    def nvmlDeviceGetClockInfo(self, _handle: object, _kind: int, value: Any) -> int:  # noqa: N802
-        value._obj.value = self.clock
+    def nvmlDeviceGetClockInfo(self, _handle: object, kind: int, value: Any) -> int:  # noqa: N802
+        value._obj.value = self.clock if kind == SM_CLOCK else 2600
         return 0
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, _handle: object, bits: Any) -> int:  # noqa: N802
@@ -117,6 +117,11 @@ class FakeNvml:
     def nvmlDeviceGetComputeRunningProcesses_v3(self, _handle: object, count: Any, found: Any) -> int:  # noqa: N802
         found[0].pid, found[1].pid = os.getpid(), 1
         count._obj.value = 2
+        return 0
+
+    def nvmlDeviceGetGraphicsRunningProcesses_v3(self, _handle: object, count: Any, found: Any) -> int:  # noqa: N802
+        found[0].pid, found[1].pid, found[2].pid = 2, 3, 4
+        count._obj.value = 3
         return 0
 
     clock = 1800
@@ -130,10 +135,14 @@ def test_a_gpu_that_slows_down_and_is_shared_is_told() -> None:
     nvml.clock = 900
     watch.look()
     assert watch.warnings()[-3:] == [
-        "Some GPU clocks between 900 and 1800 MHz",
+        "Some GPU SM clocks between 900 and 1800 MHz",
         "Some GPU: throttled (temperature, hardware)",
         "Some GPU: 1 other process on the device",
     ]
+    assert watch.ranges()["Some GPU SM"] == (900, 1800)
+    assert watch.ranges()["Some GPU memory"] == (2600, 2600)
+    assert watch.throttled() == ["Some GPU: throttled (temperature, hardware)"]
+    assert (gpu.other_processes(), gpu.other_processes(drawing=True)) == (1, 3)
     assert gpu.energy_mj() is None  # this driver has no such function
 
 

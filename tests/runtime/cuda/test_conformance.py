@@ -215,6 +215,28 @@ def test_graphs_on_different_streams_keep_the_order_of_a_shared_event(driver: Dr
     assert (back == 30).all()
 
 
+def test_a_stream_that_holds_for_an_event_of_a_graph_sees_what_that_graph_did(driver: Driver) -> None:
+    """Each launch of the graph records the event anew: who holds for it then waits for that launch."""
+    needs_graphs(driver)
+    back = host(COUNT, np.uint32)
+    memory, pinned, order = driver.alloc(BYTES), pin(driver, back), driver.event(waited=False)
+    add, spin = probes(driver)
+    first, second = driver.stream(), driver.stream(urgent=True)
+    driver.fill(memory.address, 0, BYTES, stream=first)
+    settle(driver, first)
+    driver.begin_capture(first)
+    driver.launch(spin, (1, 1, 1), BLOCK, probe_params(memory.address, LONG), stream=first)
+    driver.launch(add, GRID, BLOCK, probe_params(memory.address, COUNT, 1), stream=first)
+    driver.record(order, stream=first)
+    graph = driver.end_capture(first)
+    for launches in range(1, 11):
+        driver.replay(graph, stream=first)
+        driver.hold(order, stream=second)
+        driver.copy(pinned.device_address, memory.address, BYTES, stream=second)
+        settle(driver, second)
+        assert (back == launches).all()
+
+
 def test_a_capture_that_fails_leaves_the_stream_usable(driver: Driver) -> None:
     needs_graphs(driver)
     back = host(16, np.uint8)
