@@ -102,6 +102,8 @@ class Steps:
         """An engine for this device, in a child process."""
         if not importlib.util.find_spec(MODULES[kind]):
             raise NotRun(f"{MODULES[kind]} is not installed")
+        if kind == "tensorrt" and self._device.ordinal:
+            raise NotRun("TensorRT builds on the first GPU: make this one the first with CUDA_VISIBLE_DEVICES")
         build = BuildTarget(kind=kind, device=self._device.sm if kind == "tensorrt-rtx" else None)
         began = time.monotonic()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import signal
 import sys
 import threading
@@ -189,6 +190,18 @@ def test_engines_that_take_too_long_give_way_to_the_stand_in(tmp_path: Path, mon
     assert len(began) == 1  # the time is for both
     assert signal.getsignal(signal.SIGALRM) is handler
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+@pytest.mark.usefixtures("small_bundle")
+def test_an_engine_of_another_gpu_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = dataclasses.replace(FakeDriver().device, ordinal=1)
+    built: list[Any] = []
+    plan = Plan(data=b"plan", device="sm89", facts={"library": "json 1", "level": None})
+    monkeypatch.setattr(steps, "MODULES", dict.fromkeys(steps.KINDS, "json"))
+    monkeypatch.setattr(steps, "build_plan", lambda model, target, *rest: built.append(target.kind) or plan)
+    made = all_of(lambda: FakeDriver(device=device), tmp_path)
+    assert "CUDA_VISIBLE_DEVICES" in by_name(made)["tensorrt: engine"].notes[0]
+    assert built == ["tensorrt-rtx"]
 
 
 def crashed(*_: Any) -> Any:
