@@ -24,7 +24,7 @@ IN_FLIGHT: Final = 2  # one frame computes while its neighbours are copied; the 
 
 @final
 class CudaEngine:
-    """Owns a network, the kernels and (unless told otherwise) the driver, until close()."""
+    """Owns a network, the kernels and the driver, until close()."""
 
     in_flight = IN_FLIGHT
     chosen = ""
