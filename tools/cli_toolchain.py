@@ -75,7 +75,7 @@ def train(
     steps: Annotated[int, typer.Option(help="Length of the training.")] = 20_000,
     batch: Annotated[int, typer.Option(help="Pictures a step, at half the size.")] = 16,
     rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate; by default 2e-3 from scratch, 3e-4 otherwise.")
+        float | None, typer.Option(help="Highest learning rate; by default 6e-3 from scratch, 3e-4 otherwise.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same first losses.")] = 0,
     makers: Annotated[int, typer.Option(help="Processes that make pictures.")] = 1,

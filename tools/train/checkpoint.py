@@ -16,7 +16,7 @@ from cutline.tools.train.networks import CutNet, NetworkShape
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store", "why_unread"]
 
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainOptions", "TrainReport", "choose_device", "train"]
 
 _FINE_TUNING_RATE = 3e-4
-_SCRATCH_RATE = 2e-3
+_SCRATCH_RATE = 6e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class TrainOptions:
     prune: float = 0.0  # share of the channels to remove before training
     steps: int = 20_000
     batch: int = 16  # at half the size; less at full size
-    rate: float | None = None  # highest learning rate; by default 2e-3 from scratch, 3e-4 otherwise
+    rate: float | None = None  # highest learning rate; by default 6e-3 from scratch, 3e-4 otherwise
     seed: int = 0
     width: int = 512  # of the network's input, pixels
     height: int = 288

@@ -22,6 +22,7 @@ from cutline.tools.train.data import Batch
 from cutline.tools.train.export import MEAN, STD
 from cutline.tools.train.losses import LossWeights, matte_loss
 from cutline.tools.train.networks import CutNet
+from cutline.tools.train.optimiser import Optimiser
 
 __all__ = ["Batches", "LoopOptions", "Stage", "Teacher", "Trainer", "standard_stages"]
 
@@ -68,7 +69,7 @@ class LoopOptions:
 
     steps: int
     seed: int = 0
-    rate: float = 2e-3  # highest learning rate
+    rate: float = 6e-3  # highest learning rate
     warm_up: int = 300  # steps
     decay: float = 1e-2  # weight decay
     average: float = 0.998  # decay of the moving average, per step
@@ -94,7 +95,7 @@ class Trainer:
         self.network = network.to(options.device, memory_format=torch.channels_last)
         self.average = CutNet(network.shape, norm=network.norm).to(options.device)
         self.average.load_state_dict(network.state_dict())
-        self._optimiser = torch.optim.AdamW(network.parameter_groups(), lr=options.rate, weight_decay=options.decay)
+        self._optimiser = Optimiser(network.parameter_groups(), decay=options.decay)
         self.step = 0
         self.losses: list[float] = []
         if resume is not None:
@@ -186,8 +187,6 @@ class Trainer:
     def _learn(self, batch: Batch, teacher: Teacher | None) -> float:
         """Do one step; `self.step` already counts it."""
         options = self.options
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.rate(self.step - 1) * group["pace"]
         frame, plate = self._picture(batch.frame), self._picture(batch.plate)
         target = torch.from_numpy(batch.alpha)[:, None].to(options.device).float() / 255
         if teacher is not None:
@@ -206,12 +205,12 @@ class Trainer:
         )
         value = float(loss.detach())
         if math.isfinite(value):
-            self._optimiser.zero_grad(set_to_none=True)
+            self.network.zero_grad(set_to_none=True)
             loss.backward()
             norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip))
             if not math.isfinite(norm):  # the next step would be the first to show it, perhaps after a checkpoint
                 return norm
-            self._optimiser.step()
+            self._optimiser.step(self.rate(self.step - 1))
             self._follow()
         return value
 
