@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cutline.runtime.errors import DeviceError, InternalError
+from cutline.runtime.sessions.tensorrt import Complaints
 
 __all__ = ["task"]
 
@@ -31,10 +32,10 @@ def task(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """
     trt = _load(request["module"])
     started = time.monotonic()
-    logger, complaints = _make_logger(trt)
-    builder = _make(lambda: trt.Builder(logger), request["module"], complaints)
+    complaints = Complaints(trt)
+    builder = _make(lambda: trt.Builder(complaints.logger), request["module"], complaints)
     network = builder.create_network(_creation_flags(trt))
-    _parse(trt, network, logger, Path(request["model"]), complaints)
+    _parse(trt, network, Path(request["model"]), complaints)
     config = builder.create_builder_config()
     _set_device(trt, config, request["device"])
     _set_limits(trt, config, request)
@@ -44,7 +45,7 @@ def task(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(
-            f"{request['module']} cannot build this graph: {complaints[-1] if complaints else 'no reason given'}",
+            f"{request['module']} cannot build this graph: {(complaints.take() or ['no reason given'])[-1]}",
             remedy="Use another --precision for this device, or leave the device out.",
             device=request["device"],
         )
@@ -65,26 +66,11 @@ def _load(module: str) -> Any:
         ) from error
 
 
-def _make_logger(trt: Any) -> tuple[Any, list[str]]:
-    """A logger that keeps errors: TensorRT returns None and says why only there."""
-    complaints: list[str] = []
-
-    class Listener(trt.ILogger):  # type: ignore[misc]  # the module is a parameter
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                complaints.append(" ".join(message.split())[:400])
-
-    return Listener(), complaints
-
-
-def _make(create: Callable[[], Any], module: str, complaints: list[str]) -> Any:
+def _make(create: Callable[[], Any], module: str, complaints: Complaints) -> Any:
     try:
         return create()
     except (RuntimeError, TypeError) as error:  # TensorRT: no driver; pybind11 turns a null builder into TypeError
-        reason = complaints[-1] if complaints else str(error)
+        reason = (complaints.take() or [str(error)])[-1]
         raise DeviceError(
             f"{module} cannot start here: {reason}", remedy="Build on the device itself, or see `cutline doctor`."
         ) from error
@@ -95,11 +81,11 @@ def _creation_flags(trt: Any) -> int:
     return 1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0
 
 
-def _parse(trt: Any, network: Any, logger: Any, model: Path, complaints: list[str]) -> None:
-    parser = trt.OnnxParser(network, logger)
+def _parse(trt: Any, network: Any, model: Path, complaints: Complaints) -> None:
+    parser = trt.OnnxParser(network, complaints.logger)
     if not parser.parse(model.read_bytes()):
         errors = [" ".join(str(parser.get_error(i)).split())[:400] for i in range(parser.num_errors)]
-        reason = (errors or complaints or ["no reason given"])[0]
+        reason = (errors or complaints.take() or ["no reason given"])[0]
         raise DeviceError(f"TensorRT cannot read this graph: {reason}", remedy="Export the model with other operators.")
     if network.num_outputs == 0:
         raise InternalError("TensorRT read a graph without outputs", remedy="Report this together with the model.")

@@ -30,7 +30,7 @@ from cutline.runtime.manifest import Target
 from cutline.runtime.sessions import EngineOptions
 from cutline.runtime.sessions.rtx_cache import RuntimeCache
 
-__all__ = ["MODULES", "Library", "TensorRtNetwork", "choose_target", "load_library"]
+__all__ = ["MODULES", "Complaints", "Library", "TensorRtNetwork", "choose_target", "load_library"]
 
 MODULES: Final = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 INSTALL: Final = {
