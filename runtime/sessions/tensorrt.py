@@ -14,6 +14,7 @@ Differences between releases are looked up here by `hasattr`, and nowhere else a
 from __future__ import annotations
 
 import importlib
+import threading
 from collections import deque
 from collections.abc import Mapping
 from functools import cache
@@ -94,11 +95,12 @@ class Complaints:
                 if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                     kept.append(" ".join(message.split())[:400])
 
-        self._kept, self.logger = kept, Listener()
+        self._kept, self.logger, self._lock = kept, Listener(), threading.Lock()
 
     def take(self) -> list[str]:
         """What was said since it was asked last, oldest first."""
-        return [self._kept.popleft() for _ in range(len(self._kept))]
+        with self._lock:  # two engines may fail at the same time
+            return [self._kept.popleft() for _ in range(len(self._kept))]
 
 
 @cache
