@@ -48,7 +48,7 @@ DEVICE void store_codes(code_t* to, const Codes<N>& codes) {
 template <int N>
 DEVICE Codes<N> same_codes(code_t code) {
     Codes<N> all;
-    for (int i = 0; i < N / 4; i++) all.word[i] = code * 0x01010101u;
+    for (int i = 0; i < (N + 3) / 4; i++) all.word[i] = code * 0x01010101u;
     return all;
 }
 

@@ -22,7 +22,7 @@ static constexpr int TRANSPARENT_TILE = 2, OPAQUE_TILE = 1, MIXED_TILE = 3;
 // The verdicts of all network pixels that the tile reads, the pixel left of it included (chroma reads it).
 DEVICE int judge_tile(const ComposeParams& p, int left, int top) {
     const int right = least(left + TILE_COLUMNS, p.width), bottom = least(top + TILE_ROWS, p.height);
-    if (right <= p.left || left >= p.right || bottom <= p.top || top >= p.bottom) return TRANSPARENT_TILE;
+    if (right <= p.left || left > p.right || bottom <= p.top || top >= p.bottom) return TRANSPARENT_TILE;
     const int first = p.net.luma_x.index[most(left - 1, 0)], upper = p.net.luma_y.index[top];
     const int columns = least(p.net.luma_x.index[right - 1] + 1, p.net.width - 1) - first + 1;
     const int rows = least(p.net.luma_y.index[bottom - 1] + 1, p.net.height - 1) - upper + 1;
@@ -80,28 +80,27 @@ DEVICE Strengths strengths_of(const ComposeParams& p) {
 }
 
 // Opacity of LUMA pixels of a row, and before them of the one to their left (at the frame's edge, of the first again).
-DEVICE void cover(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, float* alpha) {
+// edged: one that the tile reads lies outside of the window; the others ask no pixel where it is.
+DEVICE void cover(const ComposeParams& p, bool edged, int x, int y, const Codes<LUMA>& luma, float* alpha) {
     const Rows<float2> rows = rows_at(p.line, p.net, p.net.luma_y, y);
-    const bool inside = y >= p.top && y < p.bottom;
-    float2 line[LUMA];
-    enlarge<LUMA>(rows, p.net.luma_x, x, line);
-    for (int i = 0; i < LUMA; i++) {
-        const float opacity = coverage(line[i].x, line[i].y, (float)code_at(luma, i));
-        alpha[i + 1] = inside && x + i >= p.left && x + i < p.right ? opacity : 0.0f;
+    const int before = most(x - 1, 0);
+    float2 line[LUMA + 1];
+    line[0] = rows.at(p.net.luma_x.index[before], p.net.luma_x.frac[before]);
+    enlarge<LUMA>(rows, p.net.luma_x, x, line + 1);
+    alpha[0] = coverage(line[0].x, line[0].y, (float)*luma_at(p.frame, y, before));
+    for (int i = 1; i <= LUMA; i++) alpha[i] = coverage(line[i].x, line[i].y, (float)code_at(luma, i - 1));
+    if (!edged) return;
+    for (int i = 0; i <= LUMA; i++) {
+        const int column = i ? x + i - 1 : before;
+        if (column < p.left || column >= p.right || y < p.top || y >= p.bottom) alpha[i] = 0.0f;
+        if (i > 1 && column == p.width) alpha[i] = alpha[i - 1];   // an odd width's last chroma sample reads it
     }
-    alpha[0] = x == 0 ? alpha[1] : 0.0f;
-    if (x > 0 && inside && x - 1 >= p.left && x - 1 < p.right) {
-        const float2 l = rows.at(p.net.luma_x.index[x - 1], p.net.luma_x.frac[x - 1]);
-        alpha[0] = coverage(l.x, l.y, (float)*luma_at(p.frame, y, x - 1));
-    }
-    for (int i = 1; i < LUMA; i++)
-        if (x + i == p.width) alpha[i + 1] = alpha[i];         // an odd width's last chroma sample reads it
 }
 
 template <bool BLURRED, bool STYLED>
 DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>& luma, const float* alpha, bool clean) {
     const Strengths style = strengths_of<STYLED>(p);
-    Codes<LUMA> background = {}, result = {};
+    Codes<LUMA> background = same_codes<LUMA>(p.colour[0]), result = {};
     float2 tone[LUMA] = {};                        // of the product, of the scene
     float blur[LUMA] = {}, delta[LUMA] = {};
     if (p.kind == PICTURE) background = load_codes<LUMA>(luma_at(p.background, y, x));
@@ -109,9 +108,8 @@ DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>
     if (BLURRED) enlarge<LUMA>(rows_at(p.blur_luma, p.blur, p.blur.luma_y, y), p.blur.luma_x, x, blur);
     if (STYLED) enlarge<LUMA>(rows_at(p.style_luma, p.net, p.net.luma_y, y), p.net.luma_x, x, delta);
     for (int i = 0; i < LUMA; i++) {
-        const float code = (float)(p.kind == PICTURE ? code_at(background, i) : p.colour[0]);
         const float value = sample<STYLED>(p, clean, alpha[i], (float)code_at(luma, i), tone[i].x, tone[i].y,
-                                           BLURRED ? blur[i] : code, delta[i], style.product, style.scene);
+                                           BLURRED ? blur[i] : (float)code_at(background, i), delta[i], style.product, style.scene);
         result.word[i / 4] |= (unsigned)store_code(value) << 8 * (i % 4);
     }
     store_codes<LUMA>(luma_at(p.out, y, x), result);
@@ -127,7 +125,7 @@ template <bool BLURRED, bool STYLED>
 DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* alpha, bool clean) {
     const Strengths style = strengths_of<STYLED>(p);
     const Chroma<CHROMA> pixel = load_chroma<CHROMA>(p.frame, y, x);
-    Chroma<CHROMA> background = {}, result = {};
+    Chroma<CHROMA> background = {same_codes<CHROMA>(p.colour[1]), same_codes<CHROMA>(p.colour[2])}, result = {};
     float4 tone[CHROMA] = {};                      // of the product, of the scene, Cb and Cr each
     float2 blur[CHROMA] = {}, delta[CHROMA] = {};
     if (p.kind == PICTURE) background = load_chroma<CHROMA>(p.background, y, x);
@@ -135,8 +133,7 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
     if (BLURRED) enlarge<CHROMA>(rows_at(p.blur_chroma, p.blur, p.blur.chroma_y, y), p.blur.chroma_x, x, blur);
     if (STYLED) enlarge<CHROMA>(rows_at(p.style_chroma, p.net, p.net.chroma_y, y), p.net.chroma_x, x, delta);
     for (int i = 0; i < CHROMA; i++) {
-        const float code_u = (float)(p.kind == PICTURE ? code_at(background.u, i) : p.colour[1]);
-        const float code_v = (float)(p.kind == PICTURE ? code_at(background.v, i) : p.colour[2]);
+        const float code_u = (float)code_at(background.u, i), code_v = (float)code_at(background.v, i);
         const float u = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.u, i), tone[i].x, tone[i].z,
                                        BLURRED ? blur[i].x : code_u, delta[i].x, style.product, style.scene);
         const float v = sample<STYLED>(p, clean, alpha[i], (float)code_at(pixel.v, i), tone[i].y, tone[i].w,
@@ -150,7 +147,7 @@ DEVICE void compose_chroma(const ComposeParams& p, int x, int y, const float* al
 // Two rows of LUMA pixels and the chroma between them. Where the verdict says it, opacity is not computed; and of a
 // product that is not there, neither is the colour.
 template <bool BLURRED, bool STYLED>
-DEVICE void compose_pair(const ComposeParams& p, int verdict, int x, int y) {
+DEVICE void compose_pair(const ComposeParams& p, int verdict, bool edged, int x, int y) {
     const bool clean = p.clean && (verdict != TRANSPARENT_TILE || p.kind == TRANSPARENT);
     float both[LUMA + 1] = {};
     for (int r = 0; r < 2; r++) {
@@ -161,7 +158,7 @@ DEVICE void compose_pair(const ComposeParams& p, int verdict, int x, int y) {
         const Codes<LUMA> luma = load_codes<LUMA>(luma_at(p.frame, y + r, x));
         float alpha[LUMA + 1];
         for (int i = 0; i <= LUMA; i++) alpha[i] = verdict == OPAQUE_TILE ? 1.0f : 0.0f;
-        if (verdict == MIXED_TILE) cover(p, x, y + r, luma, alpha);
+        if (verdict == MIXED_TILE) cover(p, edged, x, y + r, luma, alpha);
         if (p.alpha) store_alpha(p, x, y + r, alpha + 1);
         compose_luma<BLURRED, STYLED>(p, x, y + r, luma, alpha + 1, clean);
         for (int i = 0; i <= LUMA; i++) both[i] += alpha[i];
@@ -175,8 +172,9 @@ template <bool BLURRED, bool STYLED>
 DEVICE void compose_tile(const ComposeParams& p, int verdict, int left, int top) {
     const int x = left + (int)threadIdx.x * LUMA;
     if (x >= p.width) return;
+    const bool edged = left <= p.left || left + TILE_COLUMNS > p.right || top < p.top || top + TILE_ROWS > p.bottom;
     ROLLED for (int y = top + 2 * (int)threadIdx.y; y < least(top + TILE_ROWS, p.height); y += 2 * (int)blockDim.y)
-        compose_pair<BLURRED, STYLED>(p, verdict, x, y);
+        compose_pair<BLURRED, STYLED>(p, verdict, edged, x, y);
 }
 
 template <bool BLURRED, bool STYLED>

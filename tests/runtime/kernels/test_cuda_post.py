@@ -21,7 +21,7 @@ from cutline.runtime.contract import Image, Output
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, Launch, PostLaunches, strengths
 from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat, allocate_planes
-from cutline.runtime.kernels import Background, Post, PostOptions, Pre, Window, place
+from cutline.runtime.kernels import Background, Post, PostOptions, Pre, Rect, Window, place
 
 often = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -248,6 +248,28 @@ def test_a_tile_does_not_touch_what_it_does_not_show(
     rig.run(matte(rig, opacity), guide, Background(kind=kind, colour=(90, 60, 200), planes=rig.behind.planes))
     with pytest.raises(AssertionError, match="not its own"):
         rig.run(matte(rig, 0.5), guide, Background(kind=kind, colour=(90, 60, 200), planes=rig.behind.planes))
+
+
+@pytest.mark.parametrize("decontaminate", [False, True])
+def test_a_window_that_ends_where_tiles_do_ends_there(emulator: Emulator, decontaminate: bool) -> None:
+    """Chroma on its left border takes a quarter of its opacity from a pixel that lies outside."""
+    form = FrameFormat(width=384, height=48)
+    option = PostOptions(temporal=0, refine=False, decontaminate=decontaminate)
+    window = place(384, 48, 64, 8, mode="stretch", crop=Rect(x=128, y=16, width=128, height=16))
+    rig, guide = stream(emulator, form, window, option)
+    rig.run(matte(rig, 0.6), guide, behind("colour", form))
+    cpu = Post(form, Output(tensor="a", meaning="alpha", width=64, height=8), window, option)
+    out = allocate_planes(form.width, form.height)
+    low, alpha = np.zeros((8, 64), np.float32), np.zeros((48, 384), np.uint8)
+    cpu.run(
+        rig.frame.planes, matte(rig, 0.6), guide, background=behind("colour", form), out=out, matte=low, alpha=alpha
+    )
+    inside = np.zeros((48, 384), bool)
+    inside[16:32, 128:256] = True
+    assert (rig.alpha[inside] > 0).all()
+    assert not rig.alpha[~inside].any()
+    for mine, theirs in zip(rig.out.arrays, (out.y, out.u, out.v), strict=True):
+        assert abs(mine.astype(int) - theirs).max() <= 1
 
 
 def test_a_tile_that_shows_the_scene_still_sees_the_product_beside_it(emulator: Emulator) -> None:
