@@ -40,6 +40,8 @@ __all__ = ["RESET_BYTE", "Behind", "DevicePlanes", "Launch", "PostLaunches", "Pr
 RESET_BYTE: Final = 0xC6  # state filled with it remembers nothing: as a float it is -25443, which no luma comes near
 ROWS: Final = (32, 8, 1)  # low-resolution kernels: one thread is one pixel
 LINE: Final = (256, 1, 1)
+PRE_TILE: Final = (32, 16, 1)  # outputs; a thread makes two
+PRE_BLOCK: Final = (32, 8, 1)
 COMPOSE_TILE: Final = (128, 16, 1)  # luma pixels
 COMPOSE_BLOCK: Final = (32, 4, 1)
 BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
@@ -101,7 +103,8 @@ class PreLaunches:
         record.frame = picture(frame, self._frame)
         record.tensor, record.guide = tensor, guide
         _based(tables, record.luma, record.chroma)
-        return (launch("cutline_pre", blocks(record.width, record.height, ROWS), ROWS, record, self._least_bytes),)
+        grid = blocks(record.width, record.height, PRE_TILE)
+        return (launch("cutline_pre", grid, PRE_BLOCK, record, self._least_bytes),)
 
 
 @final

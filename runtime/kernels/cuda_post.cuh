@@ -48,7 +48,7 @@ DEVICE void copy_tile(const ComposeParams& p, const Picture* from, int left, int
     const int thread = thread_of_block(), x = left + thread % 8 * 16, y = top + thread / 8;
     if (x < p.width && y < p.height) {
         store_codes<16>(luma_at(p.out, y, x), from ? load_codes<16>(luma_at(*from, y, x)) : same_codes<16>(p.colour[0]));
-        if (p.alpha) store_codes<16>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, same_codes<16>(alpha));
+        if (p.alpha) store_codes<16>(p.alpha + row_bytes(y, p.alpha_pitch) + x, same_codes<16>(alpha));
     }
     const int cx = x / 2, cy = top / 2 + thread / 8;
     if (thread >= 64 || cx >= (p.width + 1) / 2 || cy >= (p.height + 1) / 2) return;
@@ -118,7 +118,7 @@ DEVICE void compose_luma(const ComposeParams& p, int x, int y, const Codes<LUMA>
 DEVICE void store_alpha(const ComposeParams& p, int x, int y, const float* alpha) {
     Codes<LUMA> codes = {};
     for (int i = 0; i < LUMA; i++) codes.word[i / 4] |= (unsigned)store_code(alpha[i] * 255.0f) << 8 * (i % 4);
-    store_codes<LUMA>(p.alpha + (ptrdiff_t)y * p.alpha_pitch + x, codes);
+    store_codes<LUMA>(p.alpha + row_bytes(y, p.alpha_pitch) + x, codes);
 }
 
 template <bool BLURRED, bool STYLED>
