@@ -40,8 +40,8 @@ __all__ = ["RESET_BYTE", "Behind", "DevicePlanes", "Launch", "PostLaunches", "Pr
 RESET_BYTE: Final = 0xC6  # state filled with it remembers nothing: as a float it is -25443, which no luma comes near
 ROWS: Final = (32, 8, 1)  # low-resolution kernels: one thread is one pixel
 LINE: Final = (256, 1, 1)
-PRE_TILE: Final = (32, 16, 1)  # outputs; a thread makes two
-PRE_BLOCK: Final = (32, 8, 1)
+TILE: Final = (32, 16, 1)  # of kernels whose threads make two outputs each
+TILE_BLOCK: Final = (32, 8, 1)
 COMPOSE_TILE: Final = (128, 16, 1)  # luma pixels
 COMPOSE_BLOCK: Final = (32, 4, 1)
 BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
@@ -103,8 +103,7 @@ class PreLaunches:
         record.frame = picture(frame, self._frame)
         record.tensor, record.guide = tensor, guide
         _based(tables, record.luma, record.chroma)
-        grid = blocks(record.width, record.height, PRE_TILE)
-        return (launch("cutline_pre", grid, PRE_BLOCK, record, self._least_bytes),)
+        return (_pre_launch(record, self._least_bytes),)
 
 
 @final
@@ -263,8 +262,9 @@ class PostLaunches:
         read = 4 * answer * (1 if record.raw_resized else record.channels)
         found.append(launch("cutline_steady", grid, ROWS, record, read + pixels * (1 + 16 + 4 + 2)))
         if refine and record.refine:
-            found.append(launch("cutline_fit", grid, ROWS, record, pixels * (1 + 2 + 12)))
-            found.append(launch("cutline_average", grid, ROWS, record, pixels * (12 + 1 + 4 + 9)))
+            tiles = blocks(record.width, record.height, TILE)
+            found.append(launch("cutline_fit", tiles, TILE_BLOCK, record, pixels * (1 + 2 + 12)))
+            found.append(launch("cutline_average", tiles, TILE_BLOCK, record, pixels * (12 + 1 + 4 + 9)))
         return found
 
     def _colour_launches(
@@ -377,11 +377,15 @@ class _Wide:
             scratch, scratch + self._guide, scratch + self._matte, scene_level=level, tones=False
         )
         return [
-            launch("cutline_pre", grid, ROWS, pre, moved),
+            _pre_launch(pre, moved),
             launch("cutline_spread", grid, ROWS, spread, 4 * pixels + 4 * spread.net_width * spread.net_height),
             *filled,
             *self.pyramid.blur(scratch, level, sigma),
         ]
+
+
+def _pre_launch(record: params.Pre, moved: int) -> Launch:
+    return launch("cutline_pre", blocks(record.width, record.height, TILE), TILE_BLOCK, record, moved)
 
 
 def _style_record(

@@ -3,8 +3,9 @@
 // Out   matte float32[h][w]; line float2[h][w], alpha = x * luma + y; verdict uint8[h][w]
 // Map   one thread is one network pixel. cutline_decode where the answer has another size than the network's input;
 //       cutline_steady: temporal filter and levels; cutline_fit and cutline_average: the two box filters of the guided
-//       filter, a tile of 32 x 8 and its rim in shared memory, down and then across. The sums are integers, as on the
-//       CPU, so the order in which they are taken changes nothing.
+//       filter, a tile of 32 x 16 and its rim in shared memory. Down: a thread slides its window over four rows of a column.
+//       Across: it takes two neighbours, whose windows differ at their ends alone. The sums are integers, as on the CPU, so
+//       the order in which they are taken changes nothing.
 // Cost  60 B per network pixel, all of it in L2: 512x288 is 9 MB, and the launches cost more than the bytes
 // Twin  reference.py::decode, steady, lines; no allocation, no sync: safe under graph capture
 #pragma once
@@ -12,7 +13,8 @@
 #include "cuda_memory.cuh"
 
 static constexpr float ONE12 = 4096.0f, ONE14 = 16384.0f;
-static constexpr int BOX_COLUMNS = 32, BOX_ROWS = 8;
+static constexpr int BOX_COLUMNS = 32, BOX_ROWS = 16, BOX_THREADS = 256;
+static constexpr int SLIDE = 4;            // rows over which a thread slides its window
 static constexpr int RIM_COLUMNS = BOX_COLUMNS + 2 * MAX_RADIUS, RIM_ROWS = BOX_ROWS + 2 * MAX_RADIUS;
 
 // Opacity of one pixel of the network's output. A NaN says nothing about its pixel: it becomes 0 and is counted.
@@ -88,48 +90,52 @@ KERNEL((256), cutline_steady, MatteParams) {
 
 // ---- guided filter -------------------------------------------------------------------------------------------------
 
-// A block's place, and how many pixels of the picture lie in the window around its thread's pixel.
+// A block's place, that of its thread's first pixel, and how many columns tile and rim have.
 struct Box {
-    int left, top, x, y, radius, columns;  // columns: of tile and rim
-    float inverse_columns, inverse_rows;
+    int left, top, column, row, radius, columns;
 };
 
+DEVICE Box box_of(const MatteParams& p) {
+    const int pairs = BOX_COLUMNS / 2, thread = thread_of_block();
+    return {(int)blockIdx.x * BOX_COLUMNS, (int)blockIdx.y * BOX_ROWS, 2 * (thread % pairs), thread / pairs, p.radius,
+            BOX_COLUMNS + 2 * p.radius};
+}
+
+// 1 / how many pixels of a row, or of a column, lie in the window around one.
 DEVICE float inverse_count(int at, int radius, int limit) {
     return 1.0f / (float)(least(at + radius, limit - 1) - most(at - radius, 0) + 1);
 }
 
-DEVICE Box box_of(const MatteParams& p) {
-    const int left = (int)blockIdx.x * BOX_COLUMNS, top = (int)blockIdx.y * BOX_ROWS, radius = p.radius;
-    const int x = left + (int)threadIdx.x, y = top + (int)threadIdx.y;
-    return {left, top, x, y, radius, BOX_COLUMNS + 2 * radius, inverse_count(x, radius, p.width),
-            inverse_count(y, radius, p.height)};
-}
-
-// Column sums over 2 radius + 1 rows, for every column of tile and rim.
-DEVICE void sum_down(const Box& box, const int (*plane)[RIM_COLUMNS], int (*sums)[RIM_COLUMNS]) {
-    ROLLED for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
-        const int row = task / box.columns, column = task - row * box.columns;
-        int sum = 0;
-        for (int k = 0; k <= 2 * box.radius; k++) sum += plane[row + k][column];
-        sums[row][column] = sum;
+// Sums across the windows of a thread's two pixels. Both together may pass 2^31; each of them does not.
+DEVICE void sum_across(const Box& box, const int (*sums)[RIM_COLUMNS], float* pair) {
+    const uint2* at = (const uint2*)(sums[box.row] + box.column);
+    const unsigned first = at[0].x;
+    unsigned all = 0, last = 0;
+    for (int k = 0; k <= box.radius; k++) {
+        const uint2 two = at[k];
+        all += two.x + two.y, last = two.y;
     }
-}
-
-DEVICE float sum_across(const Box& box, const int (*sums)[RIM_COLUMNS]) {
-    int sum = 0;
-    for (int k = 0; k <= 2 * box.radius; k++) sum += sums[threadIdx.y][threadIdx.x + k];
-    return (float)sum;
+    pair[0] = (float)(int)(all - last), pair[1] = (float)(int)(all - first);
 }
 
 DEVICE int nearest(float v) { return (int)(v + (v < 0.0f ? -0.5f : 0.5f)); }
 
+// Of luma i and matte m: what a window's line is made of.
+struct Moments {
+    int i, m, im, ii, mm;
+
+    __device__ __forceinline__ void take(int luma, int matte, int sign) {
+        i += sign * luma, m += sign * matte, im += sign * luma * matte, ii += sign * luma * luma, mm += sign * matte * matte;
+    }
+};
+
 // The line alpha = slope * luma + base of each window, luma in 0..1, and how much of the alpha it explains, all Q14.
-KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_fit, MatteParams) {
+KERNEL((BOX_THREADS), cutline_fit, MatteParams) {
     __shared__ code_t luma[RIM_ROWS][RIM_COLUMNS];
     __shared__ unsigned short matte[RIM_ROWS][RIM_COLUMNS];
-    __shared__ int sums[5][BOX_ROWS][RIM_COLUMNS];
+    __shared__ __align__(8) int sums[5][BOX_ROWS][RIM_COLUMNS];
     const Box box = box_of(p);
-    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_THREADS) {
         const int row = task / box.columns, column = task - row * box.columns;
         const int x = box.left - box.radius + column, y = box.top - box.radius + row;
         const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
@@ -137,36 +143,40 @@ KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_fit, MatteParams) {
         matte[row][column] = inside ? p.matte12[y * p.width + x] : (unsigned short)0;
     }
     __syncthreads();
-    ROLLED for (int task = thread_of_block(); task < BOX_ROWS * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
-        const int row = task / box.columns, column = task - row * box.columns;
-        int si = 0, sp = 0, sip = 0, sii = 0, spp = 0;
-        for (int k = 0; k <= 2 * box.radius; k++) {
-            const int i = luma[row + k][column], m = matte[row + k][column];
-            si += i, sp += m, sip += i * m, sii += i * i, spp += m * m;
+    ROLLED for (int task = thread_of_block(); task < BOX_ROWS / SLIDE * box.columns; task += BOX_THREADS) {
+        const int part = task / box.columns, column = task - part * box.columns, top = part * SLIDE, below = 2 * box.radius;
+        Moments sum = {};
+        for (int k = -below; k < SLIDE; k++) {     // the window's row of the tile is top + k
+            sum.take(luma[top + k + below][column], matte[top + k + below][column], 1);
+            if (k < 0) continue;
+            sums[0][top + k][column] = sum.i, sums[1][top + k][column] = sum.m, sums[2][top + k][column] = sum.im;
+            sums[3][top + k][column] = sum.ii, sums[4][top + k][column] = sum.mm;
+            sum.take(luma[top + k][column], matte[top + k][column], -1);
         }
-        sums[0][row][column] = si, sums[1][row][column] = sp, sums[2][row][column] = sip;
-        sums[3][row][column] = sii, sums[4][row][column] = spp;
     }
     __syncthreads();
-    if (box.x >= p.width || box.y >= p.height) return;
-    const float unit_i = 1.0f / 255.0f, unit_p = 1.0f / ONE12;
-    const float n = box.inverse_columns * box.inverse_rows, n_i = n * unit_i, n_p = n * unit_p;
-    const float mean = sum_across(box, sums[0]) * n_i, alpha = sum_across(box, sums[1]) * n_p;
-    const float joint = sum_across(box, sums[2]) * (n_i * unit_p) - mean * alpha;
-    const float spread = sum_across(box, sums[3]) * (n_i * unit_i) - mean * mean + p.epsilon;
-    const float edge = sum_across(box, sums[4]) * (n_p * unit_p) - alpha * alpha + EDGE_FLOOR;
-    const float line = joint / spread;
-    const int pixel = box.y * p.width + box.x;
-    p.slope[pixel] = nearest(line * ONE14);
-    p.base[pixel] = nearest((alpha - line * mean) * ONE14);
-    p.fit[pixel] = nearest(clamp01(line * joint / edge) * ONE14);
+    float total[5][2];
+    for (int k = 0; k < 5; k++) sum_across(box, sums[k], total[k]);
+    const float unit_i = 1.0f / 255.0f, unit_p = 1.0f / ONE12, inverse_rows = inverse_count(box.top + box.row, box.radius, p.height);
+    for (int i = 0; i < 2; i++) {
+        const int x = box.left + box.column + i, y = box.top + box.row, pixel = y * p.width + x;
+        if (x >= p.width || y >= p.height) return;
+        const float n = inverse_count(x, box.radius, p.width) * inverse_rows, n_i = n * unit_i, n_p = n * unit_p;
+        const float mean = total[0][i] * n_i, alpha = total[1][i] * n_p, joint = total[2][i] * (n_i * unit_p) - mean * alpha;
+        const float spread = total[3][i] * (n_i * unit_i) - mean * mean + p.epsilon;
+        const float edge = total[4][i] * (n_p * unit_p) - alpha * alpha + EDGE_FLOOR;
+        const float line = joint / spread;
+        p.slope[pixel] = nearest(line * ONE14);
+        p.base[pixel] = nearest((alpha - line * mean) * ONE14);
+        p.fit[pixel] = nearest(clamp01(line * joint / edge) * ONE14);
+    }
 }
 
-KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_average, MatteParams) {
+KERNEL((BOX_THREADS), cutline_average, MatteParams) {
     __shared__ int plane[3][RIM_ROWS][RIM_COLUMNS];
-    __shared__ int sums[3][BOX_ROWS][RIM_COLUMNS];
+    __shared__ __align__(8) int sums[3][BOX_ROWS][RIM_COLUMNS];
     const Box box = box_of(p);
-    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_COLUMNS * BOX_ROWS) {
+    ROLLED for (int task = thread_of_block(); task < (BOX_ROWS + 2 * box.radius) * box.columns; task += BOX_THREADS) {
         const int row = task / box.columns, column = task - row * box.columns;
         const int x = box.left - box.radius + column, y = box.top - box.radius + row, pixel = y * p.width + x;
         const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
@@ -175,12 +185,28 @@ KERNEL((BOX_COLUMNS * BOX_ROWS), cutline_average, MatteParams) {
         plane[2][row][column] = inside ? p.fit[pixel] : 0;
     }
     __syncthreads();
-    for (int c = 0; c < 3; c++) sum_down(box, plane[c], sums[c]);
+    ROLLED for (int task = thread_of_block(); task < BOX_ROWS / SLIDE * box.columns; task += BOX_THREADS) {
+        const int part = task / box.columns, column = task - part * box.columns, top = part * SLIDE, below = 2 * box.radius;
+        int sum[3] = {};
+        for (int k = -below; k < SLIDE; k++) {     // the window's row of the tile is top + k
+            for (int c = 0; c < 3; c++) sum[c] += plane[c][top + k + below][column];
+            if (k < 0) continue;
+            for (int c = 0; c < 3; c++) {
+                sums[c][top + k][column] = sum[c];
+                sum[c] -= plane[c][top + k][column];
+            }
+        }
+    }
     __syncthreads();
-    if (box.x >= p.width || box.y >= p.height) return;
-    const int pixel = box.y * p.width + box.x;
-    const float n = box.inverse_columns * (box.inverse_rows / ONE14), luma = (float)p.guide[pixel];
-    const float line = sum_across(box, sums[0]) * n * (1.0f / 255.0f);
-    const float level = refined(p.matte[pixel], line * luma + sum_across(box, sums[1]) * n, sum_across(box, sums[2]) * n);
-    store_line(p, pixel, line * p.level_gain, (level - line * luma) * p.level_gain + p.level_offset);
+    float total[3][2];
+    for (int k = 0; k < 3; k++) sum_across(box, sums[k], total[k]);
+    const float inverse_rows = inverse_count(box.top + box.row, box.radius, p.height) / ONE14;
+    for (int i = 0; i < 2; i++) {
+        const int x = box.left + box.column + i, y = box.top + box.row, pixel = y * p.width + x;
+        if (x >= p.width || y >= p.height) return;
+        const float n = inverse_count(x, box.radius, p.width) * inverse_rows, luma = (float)p.guide[pixel];
+        const float line = total[0][i] * n * (1.0f / 255.0f);
+        const float level = refined(p.matte[pixel], line * luma + total[1][i] * n, total[2][i] * n);
+        store_line(p, pixel, line * p.level_gain, (level - line * luma) * p.level_gain + p.level_offset);
+    }
 }
