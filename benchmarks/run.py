@@ -39,6 +39,7 @@ from cutline.benchmarks.start import run_start
 from cutline.runtime import open_bundle
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import CutlineError, OutputError
+from cutline.runtime.sessions.openvino import shared_core
 from cutline.runtime.sinks import SinkOptions
 
 SETTLE_S = 0.3
@@ -159,7 +160,7 @@ def compile_alone(bundle: Bundle, precision: str) -> Any:
     properties = {"PERFORMANCE_HINT": "THROUGHPUT"}
     if precision in HINTS:
         properties["INFERENCE_PRECISION_HINT"] = HINTS[precision]
-    core = ov.Core()
+    core = shared_core()
     return core.compile_model(core.read_model(bundle.read(target.member)), "CPU", properties)
 
 

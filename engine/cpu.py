@@ -68,7 +68,7 @@ def compile_for_cpu(model: bytes, precision: Precision) -> Any:
     Raises:
         BadInputError: OpenVINO cannot read or compile it.
     """
-    import openvino
+    from cutline.runtime.sessions.openvino import shared_core
 
     rest = "bf16" if "bf16" in cpu_precisions() else "f32"
     properties = {
@@ -77,7 +77,7 @@ def compile_for_cpu(model: bytes, precision: Precision) -> Any:
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        core = openvino.Core()
+        core = shared_core()
         return core.compile_model(core.read_model(model), "CPU", properties)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -89,9 +89,9 @@ def compile_for_cpu(model: bytes, precision: Precision) -> Any:
 
 def cpu_precisions() -> tuple[Precision, ...]:
     """Float types that this CPU computes in natively, fp32 first."""
-    import openvino
+    from cutline.runtime.sessions.openvino import shared_core
 
-    found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    found = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     names: dict[str, Precision] = {"BF16": "bf16", "FP16": "fp16"}
     return ("fp32", *(precision for name, precision in names.items() if name in found))
 
@@ -102,10 +102,10 @@ def cpu_name() -> str:
     Raises:
         DeviceError: OpenVINO finds no CPU plug-in.
     """
-    import openvino
+    from cutline.runtime.sessions.openvino import shared_core
 
     try:
-        return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+        return str(shared_core().get_property("CPU", "FULL_DEVICE_NAME"))
     except RuntimeError as error:
         raise DeviceError("OpenVINO has no CPU plug-in", remedy="Install openvino again.") from error
 

@@ -75,7 +75,9 @@ def _kernels() -> Finding:
 def _openvino() -> Finding:
     import openvino
 
-    core = openvino.Core()
+    from cutline.runtime.sessions.openvino import shared_core
+
+    core = shared_core()
     name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
     types = [c for c in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if c in ("FP32", "BF16", "FP16", "INT8")]
     return Finding("OpenVINO", "ok", f"{openvino.__version__.split('-')[0]} on {name}: {', '.join(types)}")

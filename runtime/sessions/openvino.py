@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,11 +23,22 @@ from cutline.runtime.options import StreamOptions
 from cutline.runtime.sessions import Engine, EngineOptions
 from cutline.runtime.slots import ArraySpec, Slot
 
-__all__ = ["OpenVinoEngine", "OpenVinoSession"]
+__all__ = ["OpenVinoEngine", "OpenVinoSession", "shared_core"]
 
 _HINT: Final = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _SHOWN: Final = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 _ELEMENT: Final = {"bfloat16": "uint16"}  # NumPy has no bfloat16: it travels as its bits
+
+
+@functools.cache
+def shared_core() -> ov.Core:
+    """OpenVINO's core: one for the process, for good.
+
+    Its CPU plug-in gives the thread that loads it a stack for signals (AMX needs one), and takes it away when the core
+    goes. Two cores that go in the order in which they came leave the thread with a stack that is not there: the next
+    signal ends the process with 139. Source: openvinotoolkit/openvino, pull request 11894.
+    """
+    return ov.Core()
 
 
 def cache_folder() -> Path:
@@ -42,7 +54,7 @@ class OpenVinoEngine:
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self.contract: ModelContract = bundle.manifest.contract
         self.name = bundle.manifest.name
-        core = ov.Core()
+        core = shared_core()
         capabilities = tuple(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         target = _choose_target(bundle, options, capabilities)
         # an INT8 graph carries its own Q/DQ; what it leaves in floating point runs in the best type that is native

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from cutline.calibration.runner import ort_runner
 from cutline.calibration.table import CalibrationTable, make_table
 from cutline.calibration.typed import typed_model
 from cutline.runtime.contract import ModelContract
+from cutline.runtime.sessions.openvino import shared_core
 
 Frames = list[list[dict[str, NDArray[np.float32]]]]
 X86 = platform.machine() in ("x86_64", "AMD64")
@@ -30,7 +30,7 @@ def table(unet: onnx.ModelProto, contract: ModelContract, frames: Frames) -> Cal
 
 
 def _compile(model: onnx.ModelProto) -> Any:
-    core = ov.Core()
+    core = shared_core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     return core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
 

@@ -45,10 +45,10 @@ class HostNetwork:
     scratch_bytes = 0
 
     def __init__(self, driver: FakeDriver, bundle: Bundle) -> None:
-        import openvino as ov
+        from cutline.runtime.sessions.openvino import shared_core
 
         self.driver, self.contract = driver, bundle.manifest.contract
-        core = ov.Core()
+        core = shared_core()
         model = core.read_model(bundle.read("source.onnx"))
         self.compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self.shapes = {p.any_name: tuple(p.shape) for p in (*self.compiled.inputs, *self.compiled.outputs)}
