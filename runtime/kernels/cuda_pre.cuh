@@ -17,14 +17,14 @@ static constexpr int PRE_COLUMNS = 32, PRE_ROWS = 16, PRE_THREADS = 256;
 static constexpr int EACH = PRE_COLUMNS * PRE_ROWS / PRE_THREADS, APART = PRE_ROWS / EACH;   // rows of a thread, and between them
 static constexpr int CHUNK = 288;          // bytes of a luma band; as many again for chroma
 
-// Bytes begin .. end - 1 of a row are what a tile's outputs read.
+// Bytes begin .. end - 1 of a row are what a tile's outputs read; up to `reach` there are taps, the last ones without weight.
 struct Stretch {
-    int begin, end;
+    int begin, end, reach;
 };
 
 DEVICE Stretch stretch(const Resize& r, int first_output, int last_output, int row_bytes, int step) {
-    const int begin = r.first_x[first_output] * step / 16 * 16;
-    return {begin, least((r.first_x[last_output] + r.taps_x) * step, row_bytes)};
+    const int begin = r.first_x[first_output] * step / 16 * 16, reach = (r.first_x[last_output] + r.taps_x) * step;
+    return {begin, least(reach, row_bytes), reach};
 }
 
 // Byte columns out of four rows: word j holds byte j of rows a, b, c, d.
@@ -163,7 +163,7 @@ KERNEL((PRE_THREADS, 3), cutline_pre, PreParams) {
     const int chroma_chunk = shift ? CHUNK : CHUNK / 2;               // of pairs, or of each plane
     const Stretch luma = stretch(p.luma, left, right, p.frame_width, 1);
     const Stretch chroma = stretch(p.chroma, left, right, (p.frame_width + 1) / 2 * step, step);
-    const bool whole = luma.end - luma.begin <= CHUNK && chroma.end - chroma.begin <= chroma_chunk;
+    const bool whole = luma.reach - luma.begin <= CHUNK && chroma.reach - chroma.begin <= chroma_chunk;
     const int thread = thread_of_block(), last = PRE_THREADS - 1;
     int sum[EACH][3] = {};
     int luma_from = luma.begin, chroma_from = chroma.begin;
