@@ -22,6 +22,8 @@ __all__ = ["CpuPath"]
 class CpuPath:
     """Owns the kernels, sessions and background of one stream; borrows the engines and the slots."""
 
+    surfaces = None
+
     def __init__(self, engine: Engine, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> None:
         self.matte = Branch(engine, frame, options)
         self.style = Branch(style, frame, options, prefix="style_") if style else None

@@ -137,7 +137,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     index: int
     time: Timestamp
-    source: Planes
+    source: Planes | None  # None where the GPU decodes: it never was here
     composite: Planes
     alpha: U8 | None  # uint8[H, W], 0..255, full size; None when nobody asked for it
     matte: NDArray[np.float32]  # float32[h, w], 0..1, at the network's size, after the temporal filter

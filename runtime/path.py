@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from cutline.runtime.frame import Timestamp
-from cutline.runtime.slots import ArraySpec, Slot, SlotPool
+from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SurfaceLayout
 
 __all__ = ["FramePath"]
 
@@ -19,6 +19,11 @@ class FramePath(Protocol):
     Frames start, and end, in order. Every slot that a path binds has the arrays `guide` (uint8[3, h, w]) and `matte`
     (float32[h, w]), at the network's size, beside those in `arrays`.
     """
+
+    @property
+    def surfaces(self) -> SurfaceLayout | None:
+        """Where the source decodes to, once bound to a pool with a surface_pitch."""
+        ...
 
     @property
     def arrays(self) -> Mapping[str, ArraySpec]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.runtime.bundle import Bundle
-from cutline.runtime.errors import UsageError
+from cutline.runtime.errors import DeviceError, UsageError
 from cutline.runtime.frame import Frame, FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.plate import PlateKeeper, check_plate, read_plate
@@ -180,12 +180,17 @@ class Pipeline:
         """
         options = self.options
         settings = SourceOptions(
-            policy=options.policy, pace_fps=options.pace, loop=options.loop, frame_limit=options.frames
+            policy=options.policy,
+            pace_fps=options.pace,
+            loop=options.loop,
+            frame_limit=options.frames,
+            gpu=options.decoding_gpu,
         )
         learnt = None
         if options.learn_plate is not None:
             engine = _engine(network, undo)
             check_plate(options, engine)
+            _check_decoder(options, engine)
             from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
 
             learnt = learn_plate(options, engine.contract.frame, opener, self._notify)
@@ -198,6 +203,7 @@ class Pipeline:
             try:
                 engine = _engine(network, undo)
                 check_plate(options, engine)
+                _check_decoder(options, engine)
                 self._source = opening.result()
             except BaseException:  # what is being opened is not waited for
                 opener.stop()
@@ -214,10 +220,12 @@ class Pipeline:
         }
         query = self._closed_loop  # its frames all wait in slots before it begins
         depth = query + query if query else FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
-        self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha)
+        pitch = self.info.surface_pitch
+        self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha, surface_pitch=pitch)
         undo.callback(self._pool.close)
         undo.callback(self._drop_rest)
         undo.callback(self._path.close)  # before the slots go
+        undo.callback(self._source.close)  # and before that: it may have surfaces of the path's open
         for notice in self._path.bind(self._pool):
             self._notify(notice)
         self._plate = None
@@ -225,7 +233,7 @@ class Pipeline:
             plate = learnt if self.options.plate is None else read_plate(self.options.plate, self.options, image, frame)
             assert plate is not None  # see check_plate
             self._plate = PlateKeeper(plate, engine.contract.plate, frame.colour, self._path, self._notify)
-        self._source.start(self._pool)
+        self._source.start(self._pool, self._path.surfaces)
 
     def _feed(self) -> None:
         """Source to network: the feeder thread."""
@@ -332,7 +340,7 @@ class Pipeline:
         return Frame(
             index=passage.stamps.index,
             time=passage.time,
-            source=slot.source,
+            source=None if self._pool.surface_pitch else slot.source,
             composite=slot.composite,
             alpha=slot.alpha,
             matte=slot.arrays["matte"],
@@ -352,6 +360,17 @@ class Pipeline:
 def _close_opened(opening: Future[Source]) -> None:
     if opening.exception() is None:
         opening.result().close()
+
+
+def _check_decoder(options: StreamOptions, engine: Engine) -> None:
+    """Frames that are decoded on a GPU can be worked on there alone."""
+    if options.decoding_gpu not in (None, engine.gpu):
+        raise DeviceError(
+            "frames would be decoded on a GPU where the network is not",
+            remedy=f"Give --device cuda:{options.decoding_gpu} too, or leave --decoder out.",
+            decoder=options.decoder,
+            device=engine.device,
+        )
 
 
 def _engine(network: Bundle | Engine, undo: ExitStack) -> Engine:

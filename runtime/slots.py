@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 from cutline.runtime.errors import InternalError, UsageError
 from cutline.runtime.frame import FrameFormat, Planes
 
-__all__ = ["ArraySpec", "Counts", "PlaneLayout", "Slot", "SlotLayout", "SlotPool", "SlotState", "view_planes"]
+__all__ = [
+    *("ArraySpec", "Counts", "PlaneLayout", "Slot", "SlotLayout", "SlotPool", "SlotState", "SurfaceLayout"),
+    "view_planes",
+]
 
 ALIGNMENT = 64  # bytes: a cache line, and what inference engines ask of tensors laid over foreign memory
 PAGE = 4096  # bytes; a slot starts on its own page
@@ -83,6 +86,16 @@ class SlotLayout(msgspec.Struct, frozen=True):
         return self.depth * self.slot_bytes
 
 
+class SurfaceLayout(msgspec.Struct, frozen=True):
+    """What another process must know to find the slots' surfaces on the GPU: NV12, in one piece of device memory."""
+
+    name: bytes  # of that memory, for the driver
+    nbytes: int
+    slot_bytes: int  # from surface to surface
+    chroma: int  # bytes from a surface's luma to its chroma
+    pitch: int  # bytes from row to row, of both
+
+
 @dataclass(frozen=True)
 class ArraySpec:
     """One array that every slot carries. `dtype` is NumPy's name; bfloat16 travels as uint16."""
@@ -103,7 +116,10 @@ class ArraySpec:
 
 @dataclass(eq=False)
 class Slot:
-    """Borrows its part of the pool's mapping. Only `SlotPool.move` changes `state`."""
+    """Borrows its part of the pool's mapping. Only `SlotPool.move` changes `state`.
+
+    Where frames are decoded on the GPU, `source` is nothing but other words for `composite`.
+    """
 
     index: int
     source: Planes
@@ -144,20 +160,22 @@ class SlotPool:
         arrays: Mapping[str, ArraySpec],
         alpha: bool,
         composite: bool = True,
+        surface_pitch: int = 0,
     ) -> None:
         """Allocate every slot.
 
         Args:
             composite: False, where nothing is composed (background videos), saves that memory: `composite` is `source`.
+            surface_pitch: bytes from row to row of frames that are decoded on the GPU and never come here; 0: they do.
         Raises:
             UsageError: depth is less than one, or the slots together do not fit into memory.
         """
         if depth < 1:
             raise UsageError("a pool needs at least one slot", remedy="Ask for a depth of 1 or more.", depth=depth)
-        self.format = format
+        self.format, self.surface_pitch = format, surface_pitch
         plan = _Plan()
         source = _plan_planes(plan, format)
-        composed = _plan_planes(plan, format) if composite else source
+        composed = _plan_planes(plan, format) if composite and not surface_pitch else source
         alpha_plane = plan.plane(format.width, format.height) if alpha else None
         offsets = {name: plan.take(spec.nbytes) for name, spec in arrays.items()}
         slot_bytes = _round_up(max(plan.used, 1), PAGE)

@@ -73,6 +73,7 @@ def run(
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
     audio: Annotated[bool, typer.Option(help="Copy the input's sound.")] = True,
     stdout: Annotated[str, typer.Option(help="What the output - carries: y4m, raw or events.")] = "y4m",
+    decoder: Annotated[str, typer.Option(help="cpu, or nvdec[:N] on the NVIDIA GPU of --device.")] = "cpu",
     encoder: Annotated[str, typer.Option(help="Of H.264: x264, or nvenc[:N] on an NVIDIA GPU.")] = "x264",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
@@ -87,7 +88,8 @@ def run(
         "output": output, "background": background, "plate": plate, "learn_plate": learn_plate, "framing": framing,
         "crop": _numbers(crop), "refine": refine, "decontaminate": decontaminate, "smooth": smooth, "policy": policy,
         "pace": pace, "loop": loop, "frames": frames, "audio": audio, "style_on": style_on,
-        "style_strength": style_strength, "stdout": stdout, "encoder": encoder,
+        "style_strength": style_strength, "stdout": stdout, "decoder": decoder,
+        "encoder": encoder,
     }  # fmt: skip
     request = RunRequest(
         input=input, site=streams, model=model, style=style, stream=given, device=device, precision=precision,

@@ -189,15 +189,16 @@ def _options(fields: dict[str, Any], where: str) -> StreamOptions:
 
 
 def _may_use_gpu(request: RunRequest) -> bool:
-    """Whether the network or an encoder may come to run on a GPU."""
+    """Whether the network, a decoder or an encoder may come to run on a GPU."""
     demand = devices.parse_device(request.device)
     if not devices.driver_is_there():
         return False
-    if demand.kind == "cuda" or any(options.encoder != "x264" for options in _streams(request)):
+    streams = _streams(request)
+    if demand.kind == "cuda" or any((s.decoder, s.encoder) != ("cpu", "x264") for s in streams):
         return True
     if demand.kind == "cpu":
         return False
-    with open_bundle(_model(request, _streams(request)), allow_unsigned=request.allow_unsigned) as bundle:
+    with open_bundle(_model(request, streams), allow_unsigned=request.allow_unsigned) as bundle:
         return devices.why_not_gpu(bundle, EngineOptions()) is None
 
 

@@ -9,17 +9,30 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar, final
 
-from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
+from cutline.runtime.cuda.driver import (
+    Device,
+    Event,
+    Graph,
+    Grid,
+    Kernel,
+    Memory,
+    Module,
+    Pinned,
+    Resource,
+    Shared,
+    Stream,
+)  # fmt: skip
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError
 
 __all__ = ["CudaPython"]
 
+NAME_BYTES: Final = 64  # CU_IPC_HANDLE_SIZE, cuda.h
 DRIVER_TOO_OLD: Final = (12, 0)  # of CUDA: graphs with external events and cubins of our oldest compiler
 
 
-R = TypeVar("R", Memory, Pinned, Stream, Event, Module, Graph)
+R = TypeVar("R", Memory, Shared, Pinned, Stream, Event, Module, Graph)
 
 
 @final
@@ -35,7 +48,7 @@ class CudaPython:
             DeviceError: no cuda-bindings, no driver, one that is too old, or no such device.
         """
         self._cu = _bindings()
-        self._owned: dict[tuple[str, int], Memory | Pinned | Stream | Event | Module | Graph] = {}
+        self._owned: dict[tuple[str, int], Resource] = {}
         self._lock = threading.Lock()
         self._capturing: set[int] = set()
         self._lost = ""  # the error's name
@@ -76,7 +89,18 @@ class CudaPython:
         mapped = self._call(doing, self._cu.cuMemHostGetDevicePointer, address, 0)
         return self._own(pinned._replace(device_address=int(mapped)))
 
-    def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
+    def share(self, memory: Memory) -> bytes:
+        handle = self._call("sharing device memory", self._cu.cuIpcGetMemHandle, memory.address)
+        return ctypes.string_at(handle.getPtr(), NAME_BYTES)
+
+    def open_shared(self, name: bytes, nbytes: int) -> Shared:
+        handle = self._cu.CUipcMemHandle()
+        ctypes.memmove(handle.getPtr(), name, NAME_BYTES)
+        flags = int(self._cu.CUipcMem_flags.CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
+        address = self._call("opening another process's device memory", self._cu.cuIpcOpenMemHandle, handle, flags)
+        return self._own(Shared(int(address), nbytes))
+
+    def release(self, resource: Resource) -> None:
         cu = self._cu
         with self._lock:
             if self._owned.pop(_key(resource), None) is None:
@@ -85,6 +109,7 @@ class CudaPython:
             return  # the context is gone, and all that it held with it
         free = {
             Memory: cu.cuMemFree,
+            Shared: cu.cuIpcCloseMemHandle,
             Pinned: cu.cuMemHostUnregister,
             Stream: cu.cuStreamDestroy,
             Event: cu.cuEventDestroy,

@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-__all__ = ["Device", "Driver", "Event", "Graph", "Grid", "Kernel", "Memory", "Module", "Pinned", "Stream"]
+__all__ = [
+    "Device",
+    "Driver",
+    "Event",
+    "Graph",
+    "Grid",
+    "Kernel",
+    "Memory",
+    "Module",
+    "Pinned",
+    "Resource",
+    "Shared",
+    "Stream",
+]
 
 Grid = tuple[int, int, int]
 
@@ -36,6 +49,13 @@ class Device:
 
 class Memory(NamedTuple):
     """Device memory."""
+
+    address: int
+    nbytes: int
+
+
+class Shared(NamedTuple):
+    """Device memory of another process, where it lies in this one."""
 
     address: int
     nbytes: int
@@ -80,6 +100,9 @@ class Graph(NamedTuple):
     handle: int
 
 
+Resource = Memory | Shared | Pinned | Stream | Event | Module | Graph
+
+
 class Driver(Protocol):
     """Owns (or, with PyCUDA, borrows) a context on one device, and all that was made through it and not released.
 
@@ -108,7 +131,15 @@ class Driver(Protocol):
         """Page-lock host memory that somebody else owns and map it for the device, until release()."""
         ...
 
-    def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
+    def share(self, memory: Memory) -> bytes:
+        """A name of this memory, of 64 bytes, by which other processes may open it while it lives."""
+        ...
+
+    def open_shared(self, name: bytes, nbytes: int) -> Shared:
+        """Map another process's memory, until release(), which must come before that process lets go of it."""
+        ...
+
+    def release(self, resource: Resource) -> None:
         """Give one resource back. The work that uses it must have ended."""
         ...
 

@@ -42,7 +42,7 @@ class CudaEngine:
             DeviceError: the driver cannot load the cubin.
         """
         self.contract, self.name, self.precision = contract, name, precision
-        self.device = f"{driver.device} with {library}, {driver.name}"
+        self.device, self.gpu = f"{driver.device} with {library}, {driver.name}", driver.device.ordinal
         self.driver, self.network = driver, network
         self._kernels: dict[str, Kernel] = {}
         with ExitStack() as undo:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+import mmap
+import os
+import struct
+from typing import Final, final
 
 import numpy as np
 
-from cutline.runtime.cuda.driver import Memory, Pinned
+from cutline.runtime.cuda.driver import Memory, Pinned, Shared
 from cutline.runtime.errors import InternalError
 
 __all__ = ["FakeMemory", "Range", "RuleBroken"]
 
-ALIGNMENT: Final = 256  # bytes, of device memory
 PAGE: Final = 4096  # bytes, of host memory: what is pinned is pages
 DIRT: Final = 0xCD  # what fresh memory holds: nobody may count on zeros
+NAME: Final = struct.Struct("<iiQ48x")  # of memory for other processes: its process, descriptor there, bytes
 Range = tuple[int, int]  # first address, and the one past the last
 
 
@@ -33,29 +36,52 @@ class FakeMemory:
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
-        self._taken: dict[int, tuple[int, Any]] = {}  # address -> bytes, backing
+        self._taken: dict[int, tuple[Memory | Shared, mmap.mmap]] = {}  # by address
+        self._files: dict[int, int] = {}  # descriptors of device memory, by address
         self._pinned: dict[int, int] = {}
-        self._released: list[tuple[int, int, Any]] = []
+        self._released: list[tuple[Memory | Shared, mmap.mmap]] = []
 
     @property
     def free_bytes(self) -> int:
         """What alloc() can still give."""
-        return self._total - sum(nbytes for nbytes, _ in self._taken.values())
+        return self._total - sum(taken.nbytes for taken, _ in self._taken.values() if isinstance(taken, Memory))
 
     @property
-    def live(self) -> set[Memory | Pinned]:
-        """What was taken or pinned and not released."""
-        taken: set[Memory | Pinned] = {Memory(address, nbytes) for address, (nbytes, _) in self._taken.items()}
+    def live(self) -> set[Memory | Shared | Pinned]:
+        """What was taken, opened or pinned and not released."""
+        taken: set[Memory | Shared | Pinned] = {taken for taken, _ in self._taken.values()}
         return taken | {Pinned(address, nbytes, address) for address, nbytes in self._pinned.items()}
 
     def alloc(self, nbytes: int) -> Memory | None:
         """Take device memory; None when there is not so much."""
         if not 0 < nbytes <= self.free_bytes:
             return None
-        backing = np.full(nbytes + ALIGNMENT, DIRT, np.uint8)
-        address = -(-backing.ctypes.data // ALIGNMENT) * ALIGNMENT
-        self._taken[address] = (nbytes, backing)
+        file = os.memfd_create("fake-gpu")
+        os.ftruncate(file, nbytes)
+        backing, address = _mapped(file, nbytes)
+        np.frombuffer(backing, np.uint8)[:] = DIRT
+        self._taken[address] = (Memory(address, nbytes), backing)
+        self._files[address] = file
         return Memory(address, nbytes)
+
+    def share(self, memory: Memory) -> bytes:
+        """Name memory so that another process finds it in /proc."""
+        if memory not in self.live:
+            raise RuleBroken("memory is shared that is not there", address=hex(memory.address))
+        return NAME.pack(os.getpid(), self._files[memory.address], memory.nbytes)
+
+    def open_shared(self, name: bytes, nbytes: int) -> Shared:
+        """Map what another process named."""
+        process, file, there = NAME.unpack(name)
+        if there != nbytes or process == os.getpid():
+            raise RuleBroken("another process's memory is opened that is not so", nbytes=nbytes, there=there)
+        opened = os.open(f"/proc/{process}/fd/{file}", os.O_RDWR)
+        try:
+            backing, address = _mapped(opened, nbytes)
+        finally:
+            os.close(opened)
+        self._taken[address] = (Shared(address, nbytes), backing)
+        return Shared(address, nbytes)
 
     def pin(self, address: int, nbytes: int) -> Pinned | None:
         """Note host memory as pinned; None when part of it is already."""
@@ -66,11 +92,10 @@ class FakeMemory:
         self._pinned[address] = nbytes
         return Pinned(address, nbytes, address)
 
-    def release(self, resource: Memory | Pinned) -> None:
-        """Take back what alloc() or pin() gave."""
-        if isinstance(resource, Memory):
-            nbytes, backing = self._taken.pop(resource.address)
-            self._released.append((resource.address, resource.address + nbytes, backing))
+    def release(self, resource: Memory | Shared | Pinned) -> None:
+        """Take back what alloc(), open_shared() or pin() gave."""
+        if isinstance(resource, (Memory, Shared)):
+            self._released.append(self._taken.pop(resource.address))
         else:
             del self._pinned[resource.address]
 
@@ -93,12 +118,20 @@ class FakeMemory:
 
     def clear(self) -> None:
         """Let go of everything."""
-        for kept in (self._taken, self._pinned, self._released):
+        for file in self._files.values():
+            os.close(file)
+        for kept in (self._taken, self._files, self._pinned, self._released):
             kept.clear()
 
     def _ranges(self) -> list[Range]:
-        taken = [(address, address + nbytes) for address, (nbytes, _) in self._taken.items()]
+        taken = [(address, address + taken.nbytes) for address, (taken, _) in self._taken.items()]
         return taken + [(address, address + nbytes) for address, nbytes in self._pinned.items()]
 
     def _was_released(self, address: int) -> bool:
-        return any(start <= address < end for start, end, _ in self._released)
+        return any(old.address <= address < old.address + old.nbytes for old, _ in self._released)
+
+
+def _mapped(file: int, nbytes: int) -> tuple[mmap.mmap, int]:
+    """Map a file; its address too."""
+    backing = mmap.mmap(file, nbytes)
+    return backing, int(np.frombuffer(backing, np.uint8).ctypes.data)

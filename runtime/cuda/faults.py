@@ -62,6 +62,8 @@ _REMEDIES: Final = {
     "UNSUPPORTED_PTX_VERSION": _UPDATE,
     "INVALID_IMAGE": "Rebuild the bundle; if that does not help, report it.",
     "INVALID_CONTEXT": "With PyCUDA, make its context current in this thread (context.push()) before calling Cutline.",
+    "NOT_SUPPORTED": "This GPU or system does not offer it (Jetsons and WSL share no memory between processes); "
+    "leave out what asks for it, such as --decoder.",
     "HOST_MEMORY_ALREADY_REGISTERED": _REPORT,
     "STREAM_CAPTURE_UNSUPPORTED": _REPORT,
     "LAUNCH_OUT_OF_RESOURCES": _REPORT,

@@ -2,6 +2,7 @@
 
 discrete GPU     slots are pinned; each has a mirror on the device, copied in before a frame and out after it
 integrated GPU   slots are mapped; kernels read and write them where they lie, and nothing is copied
+frames that the GPU decodes lie in memory of their own, which the source process writes into, and are not copied either
 device_stream.py has a third kind, for frames that come and go on the device: slots that lie there alone
 """
 
@@ -14,15 +15,16 @@ from numpy.typing import NDArray
 
 from cutline.runtime.cuda.driver import Driver
 from cutline.runtime.cuda.launch import ALIGNMENT, aligned
-from cutline.runtime.cuda.launches import DevicePlanes
+from cutline.runtime.cuda.planes import DevicePlanes, demand_rows
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import Planes
-from cutline.runtime.slots import Slot, SlotPool
+from cutline.runtime.slots import Slot, SlotPool, SurfaceLayout
 
-__all__ = ["Arena", "Copy", "SlotAddresses", "SlotSpace", "Space"]
+__all__ = ["Arena", "Copy", "SlotAddresses", "SlotSpace", "Space", "Surfaces"]
 
 GAP: Final = 4096  # bytes between two arrays of a slot that are cheaper to copy along than to start another copy
 MIB: Final = 1 << 20
+BLOCK: Final = 2 << 20  # bytes that other processes see as a whole: smaller pieces would share it with others of ours
 
 
 class Copy(NamedTuple):
@@ -75,11 +77,49 @@ class Arena:
         """Bytes taken."""
         return self._memory.nbytes
 
+    def share(self) -> bytes:
+        """Name the whole of it for another process."""
+        return self._driver.share(self._memory)
+
     def close(self) -> None:
         """Give the memory back. Works twice."""
         if self._open:
             self._open = False
             self._driver.release(self._memory)
+
+
+@final
+class Surfaces:
+    """Owns the memory that a source process decodes into, NV12, slot after slot, until close()."""
+
+    def __init__(self, driver: Driver, pool: SlotPool, *, lower: str) -> None:
+        """Take the memory; arguments as Arena's.
+
+        Raises:
+            ContractError: the pitch is none that the kernels can read.
+            DeviceError: there is not so much free, or this GPU shares none with other processes.
+        """
+        frame, pitch = pool.format, pool.surface_pitch
+        demand_rows("Y", 0, pitch, 2 * frame.chroma_width)
+        chroma = aligned(pitch * frame.height)
+        step = chroma + aligned(pitch * frame.chroma_height)
+        self._arena = Arena(driver, {"surfaces": -(-step * pool.layout.depth // BLOCK) * BLOCK}, lower=lower)
+        try:
+            name = self._arena.share()
+        except BaseException:
+            self._arena.close()
+            raise
+        self.layout = SurfaceLayout(name, self._arena.nbytes, step, chroma, pitch)
+
+    def planes(self, index: int) -> DevicePlanes:
+        """A slot's surface."""
+        y = self._arena["surfaces"] + index * self.layout.slot_bytes
+        uv, pitch = y + self.layout.chroma, self.layout.pitch
+        return DevicePlanes(y=y, u=uv, v=uv + 1, luma_pitch=pitch, chroma_pitch=pitch, interleaved=True)
+
+    def close(self) -> None:
+        """Give the memory back; nobody may have it open. Works twice."""
+        self._arena.close()
 
 
 class Space(Protocol):
@@ -99,13 +139,13 @@ class Space(Protocol):
 
 @final
 class SlotSpace:
-    """Owns the pinning of a pool's memory until close(); borrows the pool and, on a discrete GPU, the mirrors.
+    """Owns the pinning of a pool's memory until close(); borrows the pool, the surfaces and, on a discrete GPU, mirrors.
 
     `outputs` are the names of the slot arrays that a frame's work writes and somebody on the host reads.
     """
 
-    def __init__(self, driver: Driver, pool: SlotPool, outputs: Sequence[str]) -> None:
-        self._driver, self._outputs = driver, tuple(outputs)
+    def __init__(self, driver: Driver, pool: SlotPool, outputs: Sequence[str], surfaces: Surfaces | None) -> None:
+        self._driver, self._outputs, self._surfaces = driver, tuple(outputs), surfaces
         self._slots = pool.slots
         self._pinned = driver.pin(pool.address, pool.layout.nbytes)
         self._shift = self._pinned.device_address - self._pinned.address
@@ -120,7 +160,7 @@ class SlotSpace:
         slot = self._slots[index]
         start, _ = _whole(slot)
         shift = mirror - start if self._copied else self._shift
-        incoming = [_span(slot.source)]
+        incoming = [_span(slot.source)] if self._surfaces is None else []
         outgoing = [_span(slot.composite)]
         outgoing += [_extent(slot.alpha)] if slot.alpha is not None else []
         outgoing += [_extent(slot.arrays[name]) for name in self._outputs]
@@ -135,7 +175,7 @@ class SlotSpace:
             return tuple(found)
 
         return SlotAddresses(
-            source=_planes(slot.source, shift),
+            source=_planes(slot.source, shift) if self._surfaces is None else self._surfaces.planes(index),
             composite=_planes(slot.composite, shift),
             alpha=_address(slot.alpha) + shift if slot.alpha is not None else 0,
             alpha_pitch=slot.alpha.strides[0] if slot.alpha is not None else 0,

@@ -27,13 +27,13 @@ from cutline.runtime.cuda.backdrop import Backdrop
 from cutline.runtime.cuda.driver import Driver, Event, Kernel, Stream
 from cutline.runtime.cuda.frame_graph import FrameGraph
 from cutline.runtime.cuda.launches import RESET_BYTE, Behind, Launch, PostLaunches, PreLaunches, strengths
-from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace, Space
+from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace, Space, Surfaces
 from cutline.runtime.cuda.network import STARTING, Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.slots import ArraySpec, Slot, SlotPool
+from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SurfaceLayout
 
 __all__ = ["Branch", "CudaPath"]
 
@@ -94,6 +94,7 @@ class CudaPath:
         self._strength: float | None = options.style_strength  # the same
         self._turn = 0  # parity of the next frame, where there are states
         self._done: list[Event] = []  # by slot: its frame is back on the host
+        self.surfaces: SurfaceLayout | None = None  # see FramePath
         self.streams: list[Stream] = []  # by slot
         self.slots: list[SlotAddresses] = []
         driver.attach()
@@ -113,7 +114,11 @@ class CudaPath:
         outputs = ("guide", "matte") if self._matte.contract.plate else ("matte",)
         self._driver.attach()
         with STARTING:
-            return self._bind(_owned(self._undo, SlotSpace(self._driver, pool, outputs)))
+            surfaces = None
+            if pool.surface_pitch:
+                surfaces = _owned(self._undo, Surfaces(self._driver, pool, lower=LOWER))
+                self.surfaces = surfaces.layout
+            return self._bind(_owned(self._undo, SlotSpace(self._driver, pool, outputs, surfaces)))
 
     def bind_space(self, space: Space) -> Sequence[str]:
         """As bind(), for slots that are not a pool's. Their addresses are then in `slots`; the caller closes it."""

@@ -13,7 +13,19 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar, final
 
-from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Stream
+from cutline.runtime.cuda.driver import (
+    Device,
+    Event,
+    Graph,
+    Grid,
+    Kernel,
+    Memory,
+    Module,
+    Pinned,
+    Resource,
+    Shared,
+    Stream,
+)  # fmt: skip
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import DeviceError, DeviceLostError
@@ -22,7 +34,7 @@ __all__ = ["PyCuda"]
 
 PORTABLE, DEVICEMAP = 1, 2  # CU_MEMHOSTREGISTER_*, cuda.h
 
-R = TypeVar("R", Memory, Stream, Event, Module)
+R = TypeVar("R", Memory, Shared, Stream, Event, Module)
 
 
 @final
@@ -83,13 +95,22 @@ class PyCuda:
         self._ask(doing, "cuMemHostGetDevicePointer_v2", ctypes.byref(mapped), at, ctypes.c_uint(0))
         return Pinned(address, nbytes, mapped.value)
 
-    def release(self, resource: Memory | Pinned | Stream | Event | Module | Graph) -> None:
+    def share(self, memory: Memory) -> bytes:
+        return bytes(self._call("sharing device memory", self._cuda.mem_get_ipc_handle, memory.address))
+
+    def open_shared(self, name: bytes, nbytes: int) -> Shared:
+        opened = self._make("opening another process's device memory", self._cuda.IPCMemoryHandle, bytearray(name))
+        return self._keep(Shared(int(opened), nbytes), opened)
+
+    def release(self, resource: Resource) -> None:
         if resource[0] not in self._owned:
             raise ValueError(f"{resource} is not ours, or was released before")
         with self._on_stack():
             kept = self._owned.pop(resource[0])
             if isinstance(resource, Memory) and not self._lost:
                 self._call("releasing memory", kept.free)
+            elif isinstance(resource, Shared) and not self._lost:
+                self._call("closing another process's memory", kept.close)
             elif isinstance(resource, Pinned) and not self._lost:
                 self._unpin(resource)
             del kept  # streams, events and modules go with PyCUDA's object

@@ -86,6 +86,11 @@ class Engine(Protocol):
     chosen: str  # why this device, where `auto` left the choice to us; else empty
     in_flight: int  # frames to keep running at once for full use of the device
 
+    @property
+    def gpu(self) -> int | None:
+        """Ordinal of the GPU that it runs on; None: the CPU."""
+        ...
+
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> FramePath:
         """Make one stream's way through this network (and the style network's, on the same kind of device)."""
         ...

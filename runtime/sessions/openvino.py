@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 class OpenVinoEngine:
     """Owns one compiled network; every stream's session shares it."""
 
-    chosen = ""
+    chosen, gpu = "", None
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self.contract: ModelContract = bundle.manifest.contract

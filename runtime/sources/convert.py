@@ -48,6 +48,7 @@ class Converter:
             report: called with kind and text of a notice.
         """
         self.upright = (0, 0)  # width and height of what came in last, in square pixels
+        self.pitch = 0  # of surfaces: these frames are on the host
         self._decoder, self._crop, self._report = decoder, crop, report
         self._given = target is not None
         self._target = target

@@ -12,7 +12,7 @@ from av.sidedata.sidedata import SideData
 from cutline.runtime.errors import BadInputError
 from cutline.runtime.frame import Colour, Matrix
 
-__all__ = ["Look", "Turn", "look_at", "read_turn"]
+__all__ = ["Look", "Turn", "look_at", "look_of", "read_turn"]
 
 Turn = tuple[tuple[str, str], ...]  # filters and their arguments that set a picture upright
 
@@ -73,7 +73,11 @@ def look_at(frame: av.VideoFrame, decoder: str, turn: Turn) -> Look:
     Raises:
         BadInputError: its matrix is one that libswscale cannot convert.
     """
-    pixels = frame.format
+    return look_of(frame, frame.format, decoder, turn)
+
+
+def look_of(frame: av.VideoFrame, pixels: av.VideoFormat, decoder: str, turn: Turn) -> Look:
+    """The same of a frame whose pixels may lie elsewhere: its format says so then, and `pixels` are what lies there."""
     name = pixels.name
     rgb = pixels.is_rgb or pixels.has_palette or pixels.is_bayer
     grey = not rgb and name.startswith(("gray", "ya8", "ya16", "mono"))

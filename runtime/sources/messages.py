@@ -19,7 +19,7 @@ import msgspec
 from cutline.runtime import errors
 from cutline.runtime.errors import CutlineError, InternalError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix
-from cutline.runtime.slots import SlotLayout
+from cutline.runtime.slots import SlotLayout, SurfaceLayout
 from cutline.runtime.sources.records import DecodeStamps, Policy, SourceInfo
 
 __all__ = [
@@ -77,12 +77,14 @@ class Open(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     frame_limit: int | None
     target: Target | None
     resume: Resume | None
+    gpu: int | None  # decode on this GPU; None: on the CPU
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
     """Map the slots; their descriptor rides along. Counting begins here."""
 
     layout: SlotLayout
+    surfaces: SurfaceLayout | None  # of the slots, where frames are decoded on the GPU
 
 
 class Offer(msgspec.Struct, frozen=True, tag=True):

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Final, Protocol, cast, final
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutline.runtime.errors import BadInputError
+from cutline.runtime.errors import BadInputError, DeviceError
 from cutline.runtime.sources.address import Address, Kind, stable_device
 from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.transport import ends_torn
-from cutline.runtime.sources.trouble import LogTail, explain
+from cutline.runtime.sources.trouble import ON_CPU, LogTail, explain
 
 __all__ = ["LIMITS", "MAX_PIXELS", "Lost", "Reader", "Traits", "VideoReader", "decoder_threads"]
 
 MAX_PIXELS: Final = 1 << 27  # of a decoded picture: 16384 x 8192; FFmpeg refuses more before it takes memory
 LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}  # options of every demuxer and decoder
 PIXELS_PER_THREAD: Final = 125_000_000  # a second that one core decodes with ease: 1080p at 60 fps
+NOT_DECODED: Final = "the GPU does not decode this video"
+REFUSED: Final = 8  # packets at the beginning, none of which could be decoded: not damage, but a GPU that cannot
 _NO_VIDEO_FORMATS: Final = frozenset({"tty"})  # FFmpeg would render a text file as a terminal
 _COVER: Final = av.stream.Disposition.attached_pic  # of an audio file
 _HDR: Final = {16: "PQ", 18: "HLG"}  # AVColorTransferCharacteristic
@@ -85,13 +88,21 @@ def decoder_threads(width: int, height: int, rate: Fraction | None, cores: int) 
 class VideoReader:
     """Owns one opened FFmpeg input: a file, a pipe, a camera or a URL."""
 
-    def __init__(self, address: Address, name: str, log: LogTail) -> None:
+    def __init__(self, address: Address, name: str, log: LogTail, gpu: int | None = None) -> None:
         """Open the input and find its video stream.
 
+        Args:
+            gpu: decode on this one; its frames stay there. None: on the CPU.
         Raises:
             CutlineError: it is missing, unreachable, empty, or holds no video.
+            DeviceError: the GPU is not there, or does not decode this kind of video.
         """
         self._address, self._name, self._log = address, name, log
+        self._hwaccel: HWAccel | None = None
+        if gpu is not None:
+            from cutline.runtime.sources.nvdec import open_nvdec
+
+            self._hwaccel = open_nvdec(gpu, log)
         self.broken: str | None = None
         self.turn: Turn | None = None
         self._cut: dict[int, bool] = {}  # by stream, sound too: its last packet was not whole
@@ -105,6 +116,7 @@ class VideoReader:
         end_s = 0.0
         lost: Lost | None = None
         damaged = False
+        began, failed = False, 0
         for packet in self._packets():
             packets += packet is not None and packet.size > 0
             try:
@@ -113,10 +125,13 @@ class VideoReader:
                 if isinstance(error, MemoryError):
                     raise explain(error, self._address, self._name, self._log.last) from error
                 lost = Lost(self._log.last or str(error))
+                failed += 1
+                if self._hwaccel is not None and not began and failed == REFUSED:
+                    raise self._refused(self._stream, lost.text) from error
                 yield lost
                 continue
             for frame in frames:
-                lost, damaged = None, frame.is_corrupt
+                lost, damaged, began = None, frame.is_corrupt, True
                 end_s = frame.time or end_s
                 yield frame
         if self.broken is None:
@@ -173,12 +188,17 @@ class VideoReader:
                 container = self._open_container()
             except (av.FFmpegError, OSError) as error:
                 raise self._explain(error) from error
+            except RuntimeError as error:  # PyAV's, of a GPU that has a decoder for none of the streams
+                raise DeviceError(NOT_DECODED, remedy=ON_CPU, input=self._name, reason=str(error)) from error
             undo.callback(container.close)
             stream = self._pick(container)
+            if self._hwaccel is not None and not stream.codec_context.is_hwaccel:
+                raise self._refused(stream, "it has no decoder for this codec")
             codec = stream.codec_context
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             rate = stream.guessed_rate or stream.average_rate
-            codec.thread_count = decoder_threads(codec.width, codec.height, rate, cores)
+            on_cpu = self._hwaccel is None  # a GPU's decoder works by itself, and threads only keep frames back
+            codec.thread_count = decoder_threads(codec.width, codec.height, rate, cores) if on_cpu else 1
             codec.thread_type = "AUTO"
             codec.options = LIMITS
             undo.pop_all()
@@ -199,7 +219,7 @@ class VideoReader:
             options |= {"rtsp_transport": "tcp"}
         if address.kind is Kind.STREAM and address.looks_live:
             options |= {"analyzeduration": "2000000", "fflags": "nobuffer"}
-        return av.open(name, format=demuxer, options=options, metadata_errors="replace")
+        return av.open(name, format=demuxer, options=options, metadata_errors="replace", hwaccel=self._hwaccel)
 
     def _pick(self, container: InputContainer) -> VideoStream:
         if container.format.name in _NO_VIDEO_FORMATS:
@@ -211,6 +231,9 @@ class VideoReader:
         if videos[0].codec_context is None:
             raise BadInputError("no decoder for this video", remedy="Convert it to H.264 first.", input=self._name)
         return videos[0]
+
+    def _refused(self, stream: VideoStream, why: str) -> DeviceError:
+        return DeviceError(NOT_DECODED, remedy=ON_CPU, input=self._name, codec=stream.codec_context.name, reason=why)
 
     def _explain(self, error: Exception) -> Exception:
         path = self._address.uri

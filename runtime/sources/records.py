@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -11,9 +12,10 @@ import msgspec
 from cutline.runtime.errors import CutlineError, UsageError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix, Timestamp
 
-__all__ = ["DecodeStamps", "End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
+__all__ = ["DECODER", "DecodeStamps", "End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
 
 Policy = Literal["auto", "block", "latest"]
+DECODER = re.compile(r"cpu|nvdec(?::(\d{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class SourceOptions:
     open_timeout_s: float | None = None  # until the first frame; None: streams and cameras 10, files 60, pipes never
     stall_timeout_s: float | None = None  # without a frame that was asked for; None: live 2, files 10, pipes never
     frame_limit: int | None = None  # end after so many frames of the stream, dropped ones included
+    gpu: int | None = None  # decode on this GPU, into surfaces on it; None: on the CPU
 
     def __post_init__(self) -> None:
         for name in ("pace_fps", "open_timeout_s", "stall_timeout_s", "frame_limit"):
@@ -50,6 +53,7 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     audio: bool
     decoder: str
+    surface_pitch: int = 0  # of frames that lie on the GPU, bytes from row to row; 0: they come to the host
 
     @property
     def format(self) -> FrameFormat:

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
 from cutline.runtime.frame import FrameFormat, Timestamp
-from cutline.runtime.slots import Slot, SlotPool, SlotState
+from cutline.runtime.slots import Slot, SlotPool, SlotState, SurfaceLayout
 from cutline.runtime.sources.address import Address, Kind, Redactor
 from cutline.runtime.sources.child import Child
 from cutline.runtime.sources.messages import (
@@ -76,6 +76,7 @@ class Source:
             raise UsageError("standard input is a terminal", remedy="Pipe a video into it.", input=self.name)
         self._lock = threading.Lock()  # guards the channel's sending side, _offered and _ended
         self._pool: SlotPool | None = None
+        self._surfaces: SurfaceLayout | None = None
         self._offered: set[int] = set()
         self._asked_ns = 0  # when a slot was first offered while none was, or the last frame came
         self._frames = 0
@@ -102,17 +103,20 @@ class Source:
         self._time_base = self.info.time_base  # a Fraction costs more to make than the rest of a frame's message
         self._opening_until = None
 
-    def start(self, pool: SlotPool) -> None:
+    def start(self, pool: SlotPool, surfaces: SurfaceLayout | None = None) -> None:
         """Let the source write into the pool's slots. Frames are counted from here.
 
+        Args:
+            surfaces: where the slots' frames lie on the GPU, if it decodes them.
         Raises:
             InternalError: called twice, or the pool has another format.
         """
-        if self._pool is not None or pool.format != self.info.format:
+        pitch = surfaces.pitch if surfaces is not None else 0
+        if self._pool is not None or (pool.format, pitch) != (self.info.format, self.info.surface_pitch):
             raise InternalError("a source was started with the wrong slots", remedy="Report this.", input=self.name)
-        self._pool = pool
+        self._pool, self._surfaces = pool, surfaces
         with self._lock:
-            self._child.channel.send(Start(pool.layout), [pool.fd])
+            self._child.channel.send(Start(pool.layout, surfaces), [pool.fd])
 
     def offer(self, slot: Slot) -> None:
         """Hand a FREE slot to the source, which makes it FILLING. After the end the slot stays FREE."""
@@ -211,14 +215,14 @@ class Source:
 
     def _reopened(self, info: SourceInfo) -> Notice:
         """Hand the slots to the new process, which must fill them as the first one did."""
-        if info.format != self.info.format or info.tick != self.info.tick:
+        if (info.format, info.tick, info.surface_pitch) != (self.info.format, self.info.tick, self.info.surface_pitch):
             raise InternalError("a source came back in another format", remedy="Report this.", input=self.name)
         with self._lock:
             self._opening_until = None
             self._base = self._next
             self._asked_ns = time.monotonic_ns()
             if self._pool is not None:
-                self._child.channel.send(Start(self._pool.layout), [self._pool.fd])
+                self._child.channel.send(Start(self._pool.layout, self._surfaces), [self._pool.fd])
             for slot in sorted(self._offered):
                 self._child.channel.send(Offer(slot))
         return Notice(f"{self.name}: reconnected", "reconnected")
@@ -255,6 +259,7 @@ class Source:
                 frame_limit=limit,
                 target=self._target,
                 resume=resume,
+                gpu=options.gpu,
             )
         )
         self._opening_until = time.monotonic() + self._open_s

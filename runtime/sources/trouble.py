@@ -15,8 +15,9 @@ from cutline.runtime.errors import BadInputError, CutlineError, DeviceError, NoI
 from cutline.runtime.printable import printable
 from cutline.runtime.sources.address import Address, Kind, list_pictures
 
-__all__ = ["LogTail", "check_input", "explain"]
+__all__ = ["ON_CPU", "LogTail", "check_input", "explain"]
 
+ON_CPU: Final = "Leave --decoder out: the CPU decodes it."
 _PREFIX: Final = re.compile(r"^\[[^\]]*? @ 0x[0-9a-f]+\] ")
 _UNREACHABLE: Final = (
     av.HTTPClientError,

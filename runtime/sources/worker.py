@@ -14,16 +14,15 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import av
 import av.logging
 
-from cutline.runtime.errors import BadInputError, CutlineError, InternalError
-from cutline.runtime.frame import Planes
+from cutline.runtime.errors import BadInputError, CutlineError, InternalError, UsageError
 from cutline.runtime.slots import view_planes
 from cutline.runtime.sources.address import Address, Kind, Redactor
 from cutline.runtime.sources.clock import Clock, Pace
@@ -46,7 +45,13 @@ from cutline.runtime.sources.reader import Lost, Reader, VideoReader
 from cutline.runtime.sources.records import DecodeStamps, SourceInfo
 from cutline.runtime.sources.trouble import LogTail, explain
 
+if TYPE_CHECKING:
+    from cutline.runtime.sources.nvdec import SurfaceCheck
+
 __all__ = ["main"]
+
+Shaper: TypeAlias = "Converter | SurfaceCheck"  # what frames pass, whose format is then known
+Store: TypeAlias = Callable[[av.VideoFrame, int], None]
 
 CPU_PER_FRAME_S: Final = 5.0  # of all threads together; a frame that takes more is a trap, and SIGPROF ends the process
 ADDRESS_SPACE: Final = 8 << 30  # bytes, the slots not counted: what no honest input needs
@@ -65,7 +70,8 @@ class Worker:
     def __init__(self, channel: Channel[FromChild, ToChild], log: LogTail) -> None:
         self._channel = channel
         self._log = log
-        self._slots: list[Planes] | None = None
+        self._store: Store | None = None  # puts a frame into a slot, once there are any
+        self._gpu: int | None = None  # decodes
         self._offered: deque[int] = deque()
         self._index = 0  # of the next frame, counted from Start
         self._skipped = 0  # since the last Fill
@@ -102,10 +108,11 @@ class Worker:
 
     def _serve(self, request: Open) -> None:
         address = Address.parse(os.fsdecode(request.uri))
+        self._gpu = request.gpu
         if address.kind is not Kind.CUSTOM:
-            _limit_memory(ADDRESS_SPACE)
+            self._limit_memory(ADDRESS_SPACE)
             _limit_frame_time()
-        with closing(_open_reader(address, self._redactor.name, self._log)) as reader:
+        with closing(_open_reader(address, self._redactor.name, self._log, request.gpu)) as reader:
             traits = reader.traits
             unit = Fraction(*request.resume.tick) if request.resume else traits.time_base
             clock = Clock(traits.time_base, traits.rate, self._say, unit=unit)
@@ -115,16 +122,19 @@ class Worker:
             if traits.hdr:
                 self._say("hdr", f"this is HDR video ({traits.hdr}); its colours are shown as if it were not")
             target = request.target
-            converter = Converter(
-                decoder=traits.decoder,
-                target=target.format if target is not None else None,
-                crop=target is not None and target.crop,
-                pixel_aspect=traits.pixel_aspect,
-                report=self._say,
-            )
+            wanted = target.format if target is not None else None
+            decoder, aspect = traits.decoder, traits.pixel_aspect
+            converter: Shaper
+            if request.gpu is None:
+                crop = target is not None and target.crop
+                converter = Converter(decoder=decoder, target=wanted, crop=crop, pixel_aspect=aspect, report=self._say)
+            else:
+                from cutline.runtime.sources.nvdec import SurfaceCheck
+
+                converter = SurfaceCheck(decoder=decoder, target=wanted, pixel_aspect=aspect)
             self._stream(request, address, reader, converter, clock)
 
-    def _stream(self, request: Open, address: Address, reader: Reader, converter: Converter, clock: Clock) -> None:
+    def _stream(self, request: Open, address: Address, reader: Reader, converter: Shaper, clock: Clock) -> None:
         traits = reader.traits
         paced = request.pace_fps is not None
         latest = (traits.live or paced) if request.policy == "auto" else request.policy == "latest"
@@ -133,7 +143,7 @@ class Worker:
         opened = False
         for frame in self._timed(self._frames(request, reader, converter, clock, address)):
             if frame is None:
-                if not traits.live or self._slots is not None:
+                if not traits.live or self._store is not None:
                     self._lose()
                 continue
             if not opened:
@@ -141,10 +151,10 @@ class Worker:
                 self._channel.send(Opened(self._info(address, reader, converter, clock)))
             if request.frame_limit is not None and self._index >= request.frame_limit:
                 return
-            if self._slots is None:
+            if self._store is None:
                 if latest and traits.live:
                     self._take_messages()
-                    if self._slots is None:
+                    if self._store is None:
                         continue  # nobody counts yet: a camera does not wait until the network is compiled
                 else:
                     self._await_offer()
@@ -186,7 +196,7 @@ class Worker:
             raise BadInputError(what, remedy="Get the whole file.", input=name, reason=reader.broken)
 
     def _frames(
-        self, request: Open, reader: Reader, converter: Converter, clock: Clock, address: Address
+        self, request: Open, reader: Reader, converter: Shaper, clock: Clock, address: Address
     ) -> Iterator[av.VideoFrame | None]:
         """Yield converted frames with repaired pts, and None for each lost one; again from the start when looping."""
         limit_cpu = address.kind is not Kind.CUSTOM
@@ -222,11 +232,11 @@ class Worker:
         if wait and not self._offered:
             self._await_offer()
             available_ns = available_ns if paced else time.monotonic_ns()
-        if not self._offered or self._slots is None:
+        if not self._offered or self._store is None:
             self._lose()
             return
         slot = self._offered.popleft()
-        copy_planes(frame, self._slots[slot])
+        self._store(frame, slot)
         assert frame.pts is not None
         before_ns, self._core_ns = self._core_ns, time.process_time_ns()
         stamps = DecodeStamps(self._began_ns, self._ended_ns, time.monotonic_ns(), self._core_ns - before_ns)
@@ -269,19 +279,36 @@ class Worker:
         if isinstance(message, Offer):
             self._offered.append(message.slot)
         elif isinstance(message, Start):
-            layout = message.layout
-            _limit_memory(ADDRESS_SPACE + layout.nbytes)
-            fd = self._channel.take_fd()
-            try:
-                memory = mmap.mmap(fd, layout.nbytes)
-            finally:
-                os.close(fd)
-            self._slots = [
-                view_planes(memory, index * layout.slot_bytes, layout.y, layout.u, layout.v)
-                for index in range(layout.depth)
-            ]
+            self._store = self._open_slots(message)
         else:
             raise _Closing
+
+    def _open_slots(self, message: Start) -> Store:
+        """What puts a frame into a slot: into its planes here, or its surface on the GPU."""
+        layout = message.layout
+        fd = self._channel.take_fd()
+        try:
+            if message.surfaces is not None and self._gpu is not None:
+                from cutline.runtime.sources.nvdec import SurfaceSlots
+
+                return SurfaceSlots(message.surfaces, (layout.y.height, layout.u.height), self._gpu).store
+            self._limit_memory(ADDRESS_SPACE + layout.nbytes)
+            memory = mmap.mmap(fd, layout.nbytes)
+        finally:
+            os.close(fd)
+        planes = [view_planes(memory, i * layout.slot_bytes, layout.y, layout.u, layout.v) for i in range(layout.depth)]
+        return lambda frame, slot: copy_planes(frame, planes[slot])
+
+    def _limit_memory(self, nbytes: int) -> None:
+        """A hostile file may not take the machine down: allocation fails in this process first.
+
+        Not where a GPU decodes: its driver takes addresses for all memory that there is, on the GPU and here.
+        """
+        if self._gpu is not None:
+            return
+        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = nbytes if hard == resource.RLIM_INFINITY else min(nbytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
     def _say(self, kind: str, text: str) -> None:
         """Tell the parent, but not for ever the same."""
@@ -293,7 +320,7 @@ class Worker:
             text += "; more of the kind will not be mentioned"
         self._channel.send(Say(self._redactor.clean(text), kind))
 
-    def _info(self, address: Address, reader: Reader, converter: Converter, clock: Clock) -> SourceInfo:
+    def _info(self, address: Address, reader: Reader, converter: Shaper, clock: Clock) -> SourceInfo:
         traits, form = reader.traits, converter.format
         return SourceInfo(
             name="standard input" if address.kind is Kind.STDIN else self._redactor.name,
@@ -308,6 +335,7 @@ class Worker:
             live=traits.live,
             audio=traits.audio,
             decoder=traits.decoder,
+            surface_pitch=converter.pitch,
         )
 
 
@@ -316,8 +344,10 @@ def _stamped(frame: av.VideoFrame, clock: Clock) -> av.VideoFrame:
     return frame
 
 
-def _open_reader(address: Address, name: str, log: LogTail) -> Reader:
+def _open_reader(address: Address, name: str, log: LogTail, gpu: int | None) -> Reader:
     """Choose the reader; what only some inputs need is imported only for them."""
+    if gpu is not None and address.kind in (Kind.PICTURES, Kind.CUSTOM):
+        raise UsageError("only video can be decoded on the GPU", remedy="Leave --decoder out.", input=name)
     if address.kind is Kind.PICTURES:
         from cutline.runtime.sources.pictures import PictureReader
 
@@ -326,14 +356,7 @@ def _open_reader(address: Address, name: str, log: LogTail) -> Reader:
         from cutline.runtime.sources.custom import GeneratorReader
 
         return GeneratorReader(address, name)
-    return VideoReader(address, name, log)
-
-
-def _limit_memory(nbytes: int) -> None:
-    """A hostile file may not take the machine down: allocation fails in this process first."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = nbytes if hard == resource.RLIM_INFINITY else min(nbytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    return VideoReader(address, name, log, gpu)
 
 
 def _limit_frame_time() -> None:

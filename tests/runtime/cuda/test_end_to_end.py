@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from fake_nvcodec import FakeCodec
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from small_device import floats, octets
 
@@ -24,6 +26,7 @@ from cutline.runtime.cuda.device_stream import DeviceStream
 from cutline.runtime.cuda.driver import Grid, Stream
 from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.fake import A_CARD, FakeDriver, HostKernel
+from cutline.runtime.cuda.memory import Surfaces
 from cutline.runtime.cuda.nvcodec import SurfaceDecoder
 from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import FrameFormat, Timestamp
@@ -192,6 +195,71 @@ def surfaces(gpu: CudaEngine, options: StreamOptions, form: FrameFormat) -> list
     return found
 
 
+@pytest.mark.parametrize("background", ["#00ff00", "blur:8"])
+def test_frames_that_the_gpu_decodes_are_those_of_the_cpu(
+    pair: tuple[Any, CudaEngine], stub_gpu: Any, clip: Path, background: str
+) -> None:
+    """They are decoded by another process, and lie on the device when they come: nothing is copied in."""
+    if not hasattr(av.VideoFrame, "sw_format"):
+        pytest.skip("this PyAV hands out no frames that lie on the GPU")
+    cpu, gpu = pair
+    stub_gpu.show(clip)
+    options = StreamOptions(input=str(clip), background=background, frames=FRAMES, decoder="nvdec")
+    before = gpu.driver.calls["copy"]
+    ours = pictures(gpu, options)
+    copies = gpu.driver.calls["copy"] - before
+    assert_alike(ours, pictures(cpu, replace(options, decoder="cpu")))
+    through_host = replace(options, decoder="cpu")
+    before = gpu.driver.calls["copy"]
+    pictures(gpu, through_host)
+    assert gpu.driver.calls["copy"] - before > copies
+
+
+@pytest.mark.usefixtures("stub_gpu")
+def test_a_frame_that_was_never_on_the_host_says_so(
+    pair: tuple[Any, CudaEngine],
+    clip: Path,
+) -> None:
+    options = StreamOptions(input=str(clip), frames=1, decoder="nvdec")
+    with Pipeline(pair[1], options) as pipeline:
+        assert [frame.source for frame in pipeline] == [None]
+
+
+@pytest.mark.usefixtures("stub_gpu")
+@pytest.mark.parametrize("which", ["cpu", "gpu"])
+def test_frames_are_not_decoded_where_the_network_is_not(
+    pair: tuple[Any, CudaEngine],
+    clip: Path,
+    which: str,
+) -> None:
+    engine, decoder = (pair[0], "nvdec") if which == "cpu" else (pair[1], "nvdec:1")
+    with pytest.raises(DeviceError, match="frames would be decoded on a GPU where the network is not") as caught:
+        Pipeline(engine, StreamOptions(input=str(clip), decoder=decoder))
+    assert f"--device cuda:{decoder[6:] or 0}" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("stub_gpu")
+def test_the_source_process_has_ended_before_its_surfaces_are_freed(
+    pair: tuple[Any, CudaEngine],
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA leaves undefined what comes of memory that is freed while another process has it open."""
+    _, gpu = pair
+    freed = []
+    release = Surfaces.close
+
+    def close(surfaces: Surfaces) -> None:
+        freed.append(pipeline._source._child._process.returncode)
+        release(surfaces)
+
+    monkeypatch.setattr(Surfaces, "close", close)
+    pipeline = Pipeline(gpu, StreamOptions(input=str(clip), frames=2, decoder="nvdec"))
+    pipeline.close()
+    assert len(freed) == 1
+    assert freed[0] is not None
+
+
 def test_a_video_background_follows_its_own_time(pair: tuple[Any, CudaEngine], clip: Path) -> None:
     cpu, gpu = pair
     options = StreamOptions(input=str(clip), background=str(clip), frames=FRAMES)
@@ -286,7 +354,7 @@ def test_a_style_network_on_another_device_is_refused(
     _, gpu = pair
     with pytest.raises(DeviceError, match="style network does not run on cuda:0"):
         Pipeline(gpu, StreamOptions(input=str(clip)), style=inverting)
-    painter = engine_for(inverting, kernels, device=replace(A_CARD, ordinal=1))
+    painter = engine_for(inverting, kernels, device=dataclasses.replace(A_CARD, ordinal=1))
     with pytest.raises(DeviceError, match="style network does not run on cuda:0") as caught:
         Pipeline(gpu, StreamOptions(input=str(clip)), style=painter)
     assert "cuda:1" in str(caught.value)

@@ -73,10 +73,10 @@ def test_half_a_message_is_none_until_the_rest_is_there() -> None:
 def test_a_descriptor_rides_along(ends: Ends) -> None:
     parent, child = ends
     reader, writer = os.pipe()
-    parent.send(Start(LAYOUT), [writer])
+    parent.send(Start(LAYOUT, None), [writer])
     parent.send(Offer(0))
     os.close(writer)
-    assert child.receive() == Start(LAYOUT)
+    assert child.receive() == Start(LAYOUT, None)
     copy = child.take_fd()
     assert child.receive() == Offer(0)
     os.write(copy, b"x")

@@ -1,0 +1,249 @@
+// libcuda.so.1 and libnvcuvid.so.1 for tests, in one file under two names: memory that copies really move, which other
+// processes may open, and a "decoder" whose n-th picture, in the order of decoding, is the n-th in a file.
+// So FFmpeg's own NVDEC code, PyAV and cuda-bindings run as they are, on machines without a GPU.
+//
+// STUB_PICTURES: the file: width and height as 32-bit numbers, then NV12 pictures. Without it they are grey: luma
+// n + 1, chroma n + 101. STUB_LOG: a file for what is worth knowing. STUB_REFUSES: the decoder supports nothing.
+// STUB_SHARES_NOTHING: memory cannot be shared. STUB_BREAKS=n: the n-th event that is waited for finds the device lost.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+typedef uint64_t u64;
+
+static void note(const char* what, u64 a = 0) {
+    if (const char* path = std::getenv("STUB_LOG"))
+        if (FILE* file = std::fopen(path, "a")) {
+            std::fprintf(file, "%s %llu\n", what, (unsigned long long)a);
+            std::fclose(file);
+        }
+}
+
+// ---- memory ---------------------------------------------------------------------------------------------------------
+
+struct Block {
+    int file;
+    size_t nbytes;
+};
+static std::map<u64, Block> blocks;
+struct Name {  // as FakeMemory writes it
+    int process, file;
+    u64 nbytes;
+    char rest[48];
+};
+
+EXPORT int cuMemAlloc_v2(u64* address, size_t nbytes) {
+    int file = memfd_create("stub-gpu", 0);
+    if (ftruncate(file, nbytes)) return 2;
+    *address = (u64)mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    blocks[*address] = {file, nbytes};
+    return 0;
+}
+EXPORT int cuMemFree_v2(u64 address) {
+    Block& block = blocks.at(address);
+    munmap((void*)address, block.nbytes);
+    close(block.file);
+    blocks.erase(address);
+    return 0;
+}
+EXPORT int cuIpcGetMemHandle(Name* name, u64 address) {
+    if (std::getenv("STUB_SHARES_NOTHING")) return 801;  // CUDA_ERROR_NOT_SUPPORTED
+    *name = {getpid(), blocks.at(address).file, blocks.at(address).nbytes, {}};
+    return 0;
+}
+EXPORT int cuIpcOpenMemHandle_v2(u64* address, Name name, unsigned) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/%d/fd/%d", name.process, name.file);
+    int file = open(path, O_RDWR);
+    if (file < 0 || name.process == getpid()) return 400;  // CUDA_ERROR_INVALID_HANDLE
+    *address = (u64)mmap(nullptr, name.nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    blocks[*address] = {file, name.nbytes};
+    note("opened", name.nbytes);
+    return 0;
+}
+EXPORT int cuIpcCloseMemHandle(u64 address) {
+    note("closed");
+    return cuMemFree_v2(address);
+}
+EXPORT int cuMemHostRegister_v2(void*, size_t, unsigned) { return 0; }
+EXPORT int cuMemHostGetDevicePointer_v2(u64* device, void* host, unsigned) { *device = (u64)host; return 0; }
+EXPORT int cuMemHostUnregister(void*) { return 0; }
+EXPORT int cuMemcpyAsync(u64 to, u64 from, size_t nbytes, u64) {
+    std::memmove((void*)to, (void*)from, nbytes);
+    return 0;
+}
+EXPORT int cuMemsetD8Async(u64 to, unsigned char value, size_t nbytes, u64) {
+    std::memset((void*)to, value, nbytes);
+    return 0;
+}
+struct Copy2D {  // CUDA_MEMCPY2D
+    size_t from_x, from_y;
+    int from_type, pad;
+    void* from_host;
+    u64 from_device;
+    void* from_array;
+    size_t from_pitch, to_x, to_y;
+    int to_type, pad2;
+    void* to_host;
+    u64 to_device;
+    void* to_array;
+    size_t to_pitch, width, height;
+};
+EXPORT int cuMemcpy2DAsync_v2(const Copy2D* c, u64) {
+    const char* from = c->from_type == 1 ? (char*)c->from_host : (char*)c->from_device;
+    char* to = c->to_type == 1 ? (char*)c->to_host : (char*)c->to_device;
+    for (size_t y = 0; y < c->height; y++)
+        std::memcpy(to + (c->to_y + y) * c->to_pitch + c->to_x,
+                    from + (c->from_y + y) * c->from_pitch + c->from_x, c->width);
+    return 0;
+}
+EXPORT int cuMemcpy2D_v2(const Copy2D* c) { return cuMemcpy2DAsync_v2(c, 0); }
+
+// ---- device, context, streams, events: what is made is a number -----------------------------------------------------
+
+static u64 made = 0x1000;
+static thread_local std::vector<u64> contexts;
+EXPORT int cuInit(unsigned) { return 0; }
+EXPORT int cuDriverGetVersion(int* v) { *v = 13000; return 0; }
+EXPORT int cuDeviceGetCount(int* n) { *n = 1; return 0; }
+EXPORT int cuDeviceGet(int* device, int ordinal) { *device = ordinal; return ordinal ? 101 : 0; }
+EXPORT int cuDeviceGetAttribute(int* v, int kind, int) {  // capability 8.9, textures aligned to 512 bytes
+    *v = kind == 75 ? 8 : kind == 76 ? 9 : kind == 14 ? 512 : 0;
+    return 0;
+}
+EXPORT int cuDeviceGetName(char* name, int n, int) { std::snprintf(name, n, "Stub"); return 0; }
+EXPORT int cuDeviceTotalMem_v2(size_t* n, int) { *n = 1u << 30; return 0; }
+EXPORT int cuDevicePrimaryCtxRetain(u64* context, int) { *context = 0x77; return 0; }
+EXPORT int cuDevicePrimaryCtxRelease(int) { return 0; }
+EXPORT int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+EXPORT int cuDevicePrimaryCtxSetFlags(int, unsigned) { return 0; }
+EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) { *flags = 0; *active = 0; return 0; }
+EXPORT int cuCtxSetCurrent(u64 context) { contexts.assign(1, context); return 0; }
+EXPORT int cuCtxPushCurrent_v2(u64 context) { contexts.push_back(context); return 0; }
+EXPORT int cuCtxPopCurrent_v2(u64* context) {
+    if (contexts.empty()) return 201;  // CUDA_ERROR_INVALID_CONTEXT
+    *context = contexts.back();
+    contexts.pop_back();
+    return 0;
+}
+EXPORT int cuCtxGetCurrent(u64* context) { *context = contexts.empty() ? 0 : contexts.back(); return 0; }
+EXPORT int cuCtxGetStreamPriorityRange(int* low, int* high) { *low = 0; *high = -5; return 0; }
+EXPORT int cuMemGetInfo_v2(size_t* left, size_t* total) { *left = 1u << 29; *total = 1u << 30; return 0; }
+EXPORT int cuStreamCreateWithPriority(u64* stream, unsigned, int) { *stream = ++made; return 0; }
+EXPORT int cuStreamDestroy_v2(u64) { return 0; }
+EXPORT int cuStreamSynchronize(u64) { return 0; }
+EXPORT int cuStreamWaitEvent(u64, u64, unsigned) { return 0; }
+EXPORT int cuEventCreate(u64* event, unsigned) { *event = ++made; return 0; }
+EXPORT int cuEventDestroy_v2(u64) { return 0; }
+EXPORT int cuEventRecord(u64, u64) { return 0; }
+EXPORT int cuEventSynchronize(u64) {
+    static int waited = 0;
+    const char* breaks = std::getenv("STUB_BREAKS");
+    return breaks && ++waited >= std::atoi(breaks) ? 719 : 0;  // CUDA_ERROR_LAUNCH_FAILED
+}
+EXPORT int cuGetErrorName(int, const char** text) { *text = "CUDA_ERROR_STUB"; return 0; }
+EXPORT int cuGetErrorString(int, const char** text) { *text = "because"; return 0; }
+static int nothing() { return 801; }
+#define NOT_HERE(name) EXPORT int name() { return nothing(); }
+NOT_HERE(cuDeviceComputeCapability) NOT_HERE(cuCtxCreate_v2) NOT_HERE(cuCtxSetLimit) NOT_HERE(cuCtxDestroy_v2)
+NOT_HERE(cuMemAllocPitch_v2) NOT_HERE(cuCtxGetDevice) NOT_HERE(cuDevicePrimaryCtxReset) NOT_HERE(cuStreamCreate)
+NOT_HERE(cuStreamQuery) NOT_HERE(cuStreamAddCallback) NOT_HERE(cuEventQuery) NOT_HERE(cuLaunchKernel)
+NOT_HERE(cuModuleLoadData) NOT_HERE(cuModuleUnload) NOT_HERE(cuModuleGetFunction) NOT_HERE(cuTexObjectCreate)
+NOT_HERE(cuTexObjectDestroy) NOT_HERE(cuGLGetDevices_v2) NOT_HERE(cuGraphicsGLRegisterImage)
+NOT_HERE(cuGraphicsUnregisterResource) NOT_HERE(cuGraphicsMapResources) NOT_HERE(cuGraphicsUnmapResources)
+NOT_HERE(cuGraphicsSubResourceGetMappedArray) NOT_HERE(cuArrayDestroy) NOT_HERE(cuArray3DCreate_v2)
+NOT_HERE(cuArrayCreate_v2) NOT_HERE(cuGraphicsResourceGetMappedPointer_v2) NOT_HERE(cuModuleGetGlobal)
+NOT_HERE(cuLinkDestroy) NOT_HERE(cuLinkComplete) NOT_HERE(cuLinkAddData) NOT_HERE(cuLinkCreate)
+NOT_HERE(cuMemcpyDtoDAsync_v2) NOT_HERE(cuMemcpyDtoD_v2) NOT_HERE(cuMemcpyDtoHAsync_v2) NOT_HERE(cuMemcpyDtoH_v2)
+NOT_HERE(cuMemcpyHtoDAsync_v2) NOT_HERE(cuMemcpyHtoD_v2) NOT_HERE(cuMemcpy) NOT_HERE(cuMemAllocManaged)
+
+// How cuda-bindings find every function: a name stands for its newest version.
+EXPORT int cuGetProcAddress_v2(const char* symbol, void** found, int, u64, int* status) {
+    if (status) *status = 0;
+    void* self = dlopen("libcuda.so.1", RTLD_NOLOAD | RTLD_LAZY);
+    for (const char* suffix : {"_v2", ""})
+        if (void* function = dlsym(self, (std::string(symbol) + suffix).c_str())) {
+            *found = function;
+            return 0;
+        }
+    *found = (void*)nothing;
+    return 0;
+}
+
+// ---- NVDEC ----------------------------------------------------------------------------------------------------------
+
+struct Caps {  // CUVIDDECODECAPS
+    int codec, chroma;
+    unsigned depth, reserved[3];
+    unsigned char supported, more[3];
+    unsigned max_width, max_height, max_blocks;
+    unsigned short min_width, min_height;
+};
+struct CreateInfo {  // the beginning of CUVIDDECODECREATEINFO
+    unsigned long width, height, surfaces;
+};
+struct PicParams {  // the beginning of CUVIDPICPARAMS
+    int blocks_wide, blocks_high, index;
+};
+struct Decoder {
+    unsigned long width, height, pitch;
+    int decoded = 0;
+    std::map<int, int> pictures;  // what lies in each surface
+};
+
+EXPORT int cuvidGetDecoderCaps(Caps* caps) {
+    caps->supported = !std::getenv("STUB_REFUSES");
+    caps->more[1] = 3;  // nOutputFormatMask, in later headers
+    caps->max_width = caps->max_height = 8192;
+    caps->max_blocks = 1 << 20;
+    caps->min_width = caps->min_height = 16;
+    return 0;
+}
+EXPORT int cuvidCreateDecoder(Decoder** decoder, const CreateInfo* info) {
+    *decoder = new Decoder{info->width, info->height, (info->width + 255) / 256 * 256, 0, {}};
+    note("decoder", info->surfaces);
+    return 0;
+}
+EXPORT int cuvidDestroyDecoder(Decoder* decoder) { delete decoder; return 0; }
+EXPORT int cuvidDecodePicture(Decoder* decoder, const PicParams* picture) {
+    decoder->pictures[picture->index] = decoder->decoded++;
+    return 0;
+}
+EXPORT int cuvidMapVideoFrame64(Decoder* decoder, int index, u64* address, unsigned* pitch, void*) {
+    const size_t luma = decoder->pitch * decoder->height;
+    int n = decoder->pictures.at(index);
+    char* surface = (char*)std::malloc(luma * 3 / 2);
+    *address = (u64)surface;
+    *pitch = decoder->pitch;
+    std::memset(surface, n + 1, luma);
+    std::memset(surface + luma, n + 101, luma / 2);
+    if (const char* path = std::getenv("STUB_PICTURES")) {
+        FILE* file = std::fopen(path, "rb");
+        unsigned size[2];
+        bool read = std::fread(size, sizeof size, 1, file) == 1;
+        std::fseek(file, (long)n * size[0] * size[1] * 3 / 2, SEEK_CUR);
+        for (unsigned y = 0; read && y < size[1] * 3 / 2; y++) {
+            char* rows = y < size[1] ? surface + y * decoder->pitch : surface + luma + (y - size[1]) * decoder->pitch;
+            read = std::fread(rows, size[0], 1, file) == 1;
+        }
+        std::fclose(file);
+        if (!read) return 1;
+    }
+    return 0;
+}
+EXPORT int cuvidUnmapVideoFrame64(Decoder*, u64 address) { std::free((void*)address); return 0; }
+NOT_HERE(cuvidGetDecodeStatus) NOT_HERE(cuvidReconfigureDecoder) NOT_HERE(cuvidCtxLockCreate)
+NOT_HERE(cuvidCtxLockDestroy) NOT_HERE(cuvidCtxLock) NOT_HERE(cuvidCtxUnlock) NOT_HERE(cuvidCreateVideoSource)
+NOT_HERE(cuvidCreateVideoSourceW) NOT_HERE(cuvidDestroyVideoSource) NOT_HERE(cuvidSetVideoSourceState)
+NOT_HERE(cuvidGetVideoSourceState) NOT_HERE(cuvidGetSourceVideoFormat) NOT_HERE(cuvidGetSourceAudioFormat)
+NOT_HERE(cuvidCreateVideoParser) NOT_HERE(cuvidParseVideoData) NOT_HERE(cuvidDestroyVideoParser)
