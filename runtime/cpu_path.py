@@ -75,6 +75,9 @@ class CpuPath:
             style_on=self._style_on,
         )
 
+    def surface(self, slot: Slot) -> None:
+        """The pool holds every composite."""
+
     def set_plate(self, tensor: NDArray[Any]) -> None:
         self.matte.session.set_plate(tensor)
 

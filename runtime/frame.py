@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.errors import ContractError
 
-__all__ = ["Colour", "Frame", "FrameFormat", "Matrix", "Planes", "Timestamp", "allocate_planes"]
+__all__ = ["Colour", "Frame", "FrameFormat", "Matrix", "OnGpu", "Planes", "Surface", "Timestamp", "allocate_planes"]
 
 U8 = NDArray[np.uint8]
 
@@ -129,6 +131,21 @@ class Timestamp(msgspec.Struct, frozen=True):
         return float(self.pts * self.time_base)
 
 
+class OnGpu(NamedTuple):
+    """Where composites lie that stay on a GPU."""
+
+    ordinal: int
+    attach: Callable[[], None]  # makes the context of their memory current in the calling thread
+
+
+class Surface(NamedTuple):
+    """Borrows one NV12 picture on a GPU, chroma right behind luma."""
+
+    luma: int  # addresses there
+    chroma: int
+    pitch: int  # bytes from row to row, of both
+
+
 class Frame(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Borrows one slot's pictures until the next frame is taken: copy what must live longer.
 
@@ -138,6 +155,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     index: int
     time: Timestamp
     source: Planes | None  # None where the GPU decodes: it never was here
-    composite: Planes
+    composite: Planes  # holds nothing where `surface` has it
     alpha: U8 | None  # uint8[H, W], 0..255, full size; None when nobody asked for it
     matte: NDArray[np.float32]  # float32[h, w], 0..1, at the network's size, after the temporal filter
+    surface: Surface | None = None  # the composite, where it was asked to stay on the GPU

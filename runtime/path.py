@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from cutline.runtime.frame import Timestamp
+from cutline.runtime.frame import Surface, Timestamp
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SurfaceLayout
 
 __all__ = ["FramePath"]
@@ -57,6 +57,10 @@ class FramePath(Protocol):
 
         The same thread as wait()'s.
         """
+        ...
+
+    def surface(self, slot: Slot) -> Surface | None:
+        """Where a slot's composite lies on the device, if the pool holds none."""
         ...
 
     def set_plate(self, tensor: NDArray[Any]) -> None:

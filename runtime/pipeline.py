@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.errors import DeviceError, UsageError
-from cutline.runtime.frame import Frame, FrameFormat, Timestamp
+from cutline.runtime.frame import Frame, FrameFormat, OnGpu, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.plate import PlateKeeper, check_plate, read_plate
 from cutline.runtime.sessions import Engine, open_engine
@@ -56,6 +56,7 @@ class Pipeline:
         *,
         style: Bundle | Engine | None = None,
         alpha: bool = True,
+        on_gpu: Callable[[FrameFormat], bool] = lambda frame: False,
         closed_loop: int | None = None,
         opener: Opener | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
@@ -67,6 +68,8 @@ class Pipeline:
             options: the stream.
             style: a style bundle or engine, when the picture is to be styled.
             alpha: whether frames carry the full-size alpha plane.
+            on_gpu: asked once the source's format is known, where the engine is on a GPU: whether composites stay
+                there. Frames then have a `surface`, and their `composite` holds nothing.
             closed_loop: for measuring: so many frames go to the network at once, and the next so many when the caller
                 is done with the last of them. None: as many as keep the device busy, at all times.
             opener: opens the source; its stop() ends a construction that waits for one. None: one that does not wait.
@@ -90,6 +93,8 @@ class Pipeline:
             self._latest = live if options.policy == "auto" else options.policy == "latest"
             self._path = engine.path(self.format, options, _engine(style, undo) if style else None)
             undo.callback(self._path.close)
+            stay = engine.gpu is not None and on_gpu(self.format)
+            self.on_gpu = OnGpu(engine.gpu or 0, engine.attach) if stay else None
             self._allocate(engine, undo, alpha, learnt)
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
@@ -220,8 +225,14 @@ class Pipeline:
         }
         query = self._closed_loop  # its frames all wait in slots before it begins
         depth = query + query if query else FILLING + engine.in_flight + 1 + WAITING + 1  # and one with the caller
-        pitch = self.info.surface_pitch
-        self._pool = SlotPool(format=frame, depth=depth, arrays=arrays, alpha=alpha, surface_pitch=pitch)
+        self._pool = SlotPool(
+            format=frame,
+            depth=depth,
+            arrays=arrays,
+            alpha=alpha,
+            composite=self.on_gpu is None,
+            surface_pitch=self.info.surface_pitch,
+        )
         undo.callback(self._pool.close)
         undo.callback(self._drop_rest)
         undo.callback(self._path.close)  # before the slots go
@@ -344,6 +355,7 @@ class Pipeline:
             composite=slot.composite,
             alpha=slot.alpha,
             matte=slot.arrays["matte"],
+            surface=self._path.surface(slot),
         )
 
     def _guard(self, body: Callable[[], None]) -> None:

@@ -14,11 +14,14 @@ import msgspec
 
 from cutline.runtime.background import check_background, is_own
 from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, OutputError, UsageError
+from cutline.runtime.frame import FrameFormat
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
 from cutline.runtime.sessions import Engine
 from cutline.runtime.sinks import SinkOptions, StreamInfo, describe_sink, open_sink
+from cutline.runtime.sinks.base import ENCODER
+from cutline.runtime.sinks.lent import why_not_lent
 from cutline.runtime.slots import Counts
 from cutline.runtime.sources import Opener
 from cutline.runtime.sources.trouble import check_input
@@ -108,7 +111,7 @@ class Runner:
         self.notices: deque[str] = deque(maxlen=NOTICES)
         self.failure: CutlineError | None = None  # what ended the run before its end
         self._on_notice = on_notice
-        self._engine = engine
+        self._engine, self._encoder = engine, options.encoder
         self._on_lost = on_lost
         self._opener = opener or Opener()
         self._stopped = False
@@ -121,7 +124,13 @@ class Runner:
         alpha = transparent or describe_sink(options.output, storing).wants_alpha
         with ExitStack() as undo:
             self.pipeline = Pipeline(
-                engine, options, style=style, alpha=alpha, opener=self._opener, on_notice=self._notice
+                engine,
+                options,
+                style=style,
+                alpha=alpha,
+                on_gpu=self._stay_on_gpu,
+                opener=self._opener,
+                on_notice=self._notice,
             )
             undo.callback(self.pipeline.close)
             self._sink = open_sink(options.output, self._stream_info(options), storing)
@@ -169,6 +178,15 @@ class Runner:
         """Free everything. Works twice."""
         self._undo.close()
 
+    def _stay_on_gpu(self, frame: FrameFormat) -> bool:
+        """Whether composites are encoded on the GPU on which they are made, and can be from where they lie."""
+        named = ENCODER.fullmatch(self._encoder)
+        if self._encoder == "x264" or named is None or int(named[1] or self._engine.gpu or 0) != self._engine.gpu:
+            return False
+        if why := why_not_lent(frame):
+            self._notice(f"frames go to the GPU's encoder through the host: {why}")
+        return not why
+
     def _fail(self, error: CutlineError) -> None:
         if isinstance(error, DeviceLostError):
             self._on_lost(error)
@@ -189,6 +207,7 @@ class Runner:
             live=info.live,
             frames=info.frames,
             limit=options.frames,
+            gpu=self.pipeline.on_gpu,
         )
 
     def _report(self, counts: Counts, seconds: float, failure: CutlineError | None) -> RunReport:

@@ -92,8 +92,7 @@ class SurfaceLayout(msgspec.Struct, frozen=True):
     name: bytes  # of that memory, for the driver
     nbytes: int
     slot_bytes: int  # from surface to surface
-    chroma: int  # bytes from a surface's luma to its chroma
-    pitch: int  # bytes from row to row, of both
+    pitch: int  # bytes from row to row, of luma and of chroma, which lies right behind it
 
 
 @dataclass(frozen=True)
@@ -165,14 +164,15 @@ class SlotPool:
         """Allocate every slot.
 
         Args:
-            composite: False, where nothing is composed (background videos), saves that memory: `composite` is `source`.
+            composite: False, where nothing is composed (background videos) or composites stay on the GPU, saves that
+                memory: `composite` is `source`.
             surface_pitch: bytes from row to row of frames that are decoded on the GPU and never come here; 0: they do.
         Raises:
             UsageError: depth is less than one, or the slots together do not fit into memory.
         """
         if depth < 1:
             raise UsageError("a pool needs at least one slot", remedy="Ask for a depth of 1 or more.", depth=depth)
-        self.format, self.surface_pitch = format, surface_pitch
+        self.format, self.surface_pitch, self.composed = format, surface_pitch, composite
         plan = _Plan()
         source = _plan_planes(plan, format)
         composed = _plan_planes(plan, format) if composite and not surface_pitch else source

@@ -23,7 +23,7 @@ from cutline.runtime.cuda.driver import Event, Stream
 from cutline.runtime.cuda.engine import CudaEngine
 from cutline.runtime.cuda.launch import aligned
 from cutline.runtime.cuda.memory import SlotAddresses
-from cutline.runtime.cuda.planes import DevicePlanes, demand_rows
+from cutline.runtime.cuda.planes import NV12_PITCH, DevicePlanes, demand_rows, nv12_at
 from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.options import StreamOptions
@@ -31,7 +31,6 @@ from cutline.runtime.options import StreamOptions
 __all__ = ["DeviceFrame", "DeviceStream"]
 
 DEPTH: Final = 4  # slots: one is copied in, two run, one is with whoever reads it
-PITCH: Final = 256  # bytes that rows of composites are rounded up to, so that chroma begins right behind luma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,19 +172,16 @@ class _Space:
     depth = DEPTH
 
     def __init__(self, frame: FrameFormat, pitch: int, small: int) -> None:
-        self._pitches = pitch, -(-2 * frame.chroma_width // PITCH) * PITCH
-        rows = frame.height, frame.chroma_height
-        sizes = [count * wide for wide in self._pitches for count in rows] + [3 * small, 4 * small]
+        self._pitches = pitch, -(-2 * frame.chroma_width // NV12_PITCH) * NV12_PITCH
+        self._rows = frame.height
+        sizes = [wide * (frame.height + frame.chroma_height) for wide in self._pitches] + [3 * small, 4 * small]
         self._offsets = [sum(map(aligned, sizes[:i])) for i in range(len(sizes))]
         self.mirror_bytes = sum(map(aligned, sizes))
 
     def layout(self, index: int, mirror: int) -> SlotAddresses:  # noqa: ARG002 - the protocol's
         """See Space. Nothing is copied between host and device."""
-        *planes, guide, matte = (mirror + offset for offset in self._offsets)
-        surface, composite = (
-            DevicePlanes(y=y, u=uv, v=uv + 1, luma_pitch=pitch, chroma_pitch=pitch, interleaved=True)
-            for y, uv, pitch in zip(planes[::2], planes[1::2], self._pitches, strict=True)
-        )
+        *pictures, guide, matte = (mirror + offset for offset in self._offsets)
+        surface, composite = (nv12_at(at, pitch, self._rows) for at, pitch in zip(pictures, self._pitches, strict=True))
         return SlotAddresses(
             source=surface,
             composite=composite,

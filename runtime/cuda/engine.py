@@ -53,6 +53,10 @@ class CudaEngine:
             undo.callback(self._unload)
             self._undo = undo.pop_all()
 
+    def attach(self) -> None:
+        """Make the driver's context current in the calling thread."""
+        self.driver.attach()
+
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> CudaPath:
         """Make one stream's way through this network.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.cuda.driver import Driver
 from cutline.runtime.cuda.launch import ALIGNMENT, aligned
-from cutline.runtime.cuda.planes import DevicePlanes, demand_rows
+from cutline.runtime.cuda.planes import NV12_PITCH, DevicePlanes, demand_rows, nv12_at
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import Planes
 from cutline.runtime.slots import Slot, SlotPool, SurfaceLayout
@@ -101,21 +101,18 @@ class Surfaces:
         """
         frame, pitch = pool.format, pool.surface_pitch
         demand_rows("Y", 0, pitch, 2 * frame.chroma_width)
-        chroma = aligned(pitch * frame.height)
-        step = chroma + aligned(pitch * frame.chroma_height)
+        step = aligned(pitch * (frame.height + frame.chroma_height))
         self._arena = Arena(driver, {"surfaces": -(-step * pool.layout.depth // BLOCK) * BLOCK}, lower=lower)
         try:
             name = self._arena.share()
         except BaseException:
             self._arena.close()
             raise
-        self.layout = SurfaceLayout(name, self._arena.nbytes, step, chroma, pitch)
+        self.layout, self._rows = SurfaceLayout(name, self._arena.nbytes, step, pitch), frame.height
 
     def planes(self, index: int) -> DevicePlanes:
         """A slot's surface."""
-        y = self._arena["surfaces"] + index * self.layout.slot_bytes
-        uv, pitch = y + self.layout.chroma, self.layout.pitch
-        return DevicePlanes(y=y, u=uv, v=uv + 1, luma_pitch=pitch, chroma_pitch=pitch, interleaved=True)
+        return nv12_at(self._arena["surfaces"] + index * self.layout.slot_bytes, self.layout.pitch, self._rows)
 
     def close(self) -> None:
         """Give the memory back; nobody may have it open. Works twice."""
@@ -139,29 +136,34 @@ class Space(Protocol):
 
 @final
 class SlotSpace:
-    """Owns the pinning of a pool's memory until close(); borrows the pool, the surfaces and, on a discrete GPU, mirrors.
+    """Owns the pinning of a pool's memory until close(); borrows the pool, the surfaces and the mirrors.
 
-    `outputs` are the names of the slot arrays that a frame's work writes and somebody on the host reads.
+    `outputs` are the names of the slot arrays that a frame's work writes and somebody on the host reads. Where the pool
+    holds no composites, they are NV12 on the device, behind the mirrors.
     """
 
     def __init__(self, driver: Driver, pool: SlotPool, outputs: Sequence[str], surfaces: Surfaces | None) -> None:
         self._driver, self._outputs, self._surfaces = driver, tuple(outputs), surfaces
-        self._slots = pool.slots
+        self._slots, self._composed = pool.slots, pool.composed
         self._pinned = driver.pin(pool.address, pool.layout.nbytes)
         self._shift = self._pinned.device_address - self._pinned.address
         self._copied = not driver.device.integrated
         self._open = True
         self.depth = len(self._slots)
-        start, end = _whole(self._slots[0])
-        self.mirror_bytes = aligned(end - start) if self._copied else 0
+        start, end = self._whole(self._slots[0])
+        self._mirrored = aligned(end - start) if self._copied else 0
+        frame = pool.format
+        self._rows, self._pitch = frame.height, -(-2 * frame.chroma_width // NV12_PITCH) * NV12_PITCH
+        composite = 0 if self._composed else aligned(self._pitch * (frame.height + frame.chroma_height))
+        self.mirror_bytes = self._mirrored + composite
 
     def layout(self, index: int, mirror: int) -> SlotAddresses:
         """See Space."""
         slot = self._slots[index]
-        start, _ = _whole(slot)
+        start, _ = self._whole(slot)
         shift = mirror - start if self._copied else self._shift
         incoming = [_span(slot.source)] if self._surfaces is None else []
-        outgoing = [_span(slot.composite)]
+        outgoing = [_span(slot.composite)] if self._composed else []
         outgoing += [_extent(slot.alpha)] if slot.alpha is not None else []
         outgoing += [_extent(slot.arrays[name]) for name in self._outputs]
 
@@ -176,13 +178,23 @@ class SlotSpace:
 
         return SlotAddresses(
             source=_planes(slot.source, shift) if self._surfaces is None else self._surfaces.planes(index),
-            composite=_planes(slot.composite, shift),
+            composite=_planes(slot.composite, shift)
+            if self._composed
+            else nv12_at(mirror + self._mirrored, self._pitch, self._rows),
             alpha=_address(slot.alpha) + shift if slot.alpha is not None else 0,
             alpha_pitch=slot.alpha.strides[0] if slot.alpha is not None else 0,
             arrays={name: _address(array) + shift for name, array in slot.arrays.items()},
             copies_in=copies(incoming, inward=True),
             copies_out=copies(outgoing, inward=False),
         )
+
+    def _whole(self, slot: Slot) -> tuple[int, int]:
+        """First address and the one past the last of all that a slot holds and the device sees."""
+        ends = [*map(_extent, slot.arrays.values())]
+        ends += [_span(slot.source)] if self._surfaces is None else []
+        ends += [_span(slot.composite)] if self._composed else []
+        ends += [_extent(slot.alpha)] if slot.alpha is not None else []
+        return min(first for first, _ in ends), max(last for _, last in ends)
 
     def close(self) -> None:
         """Unpin. Works twice."""
@@ -222,13 +234,6 @@ def _extent(array: NDArray[Any]) -> tuple[int, int]:
 def _span(planes: Planes) -> tuple[int, int]:
     """The same of a picture, whose planes follow one another."""
     return _extent(planes.y)[0], _extent(planes.v)[1]
-
-
-def _whole(slot: Slot) -> tuple[int, int]:
-    """The same of all that a slot holds."""
-    ends = [_span(slot.source), _span(slot.composite), *map(_extent, slot.arrays.values())]
-    ends += [_extent(slot.alpha)] if slot.alpha is not None else []
-    return min(first for first, _ in ends), max(last for _, last in ends)
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ from cutline.runtime.cuda.memory import Arena, SlotAddresses, SlotSpace, Space, 
 from cutline.runtime.cuda.network import STARTING, Inference, Network, TensorPlaces
 from cutline.runtime.cuda.upload import Upload, tensor_bytes
 from cutline.runtime.errors import DeviceError
-from cutline.runtime.frame import FrameFormat, Timestamp
+from cutline.runtime.frame import FrameFormat, Surface, Timestamp
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.slots import ArraySpec, Slot, SlotPool, SurfaceLayout
 
@@ -171,6 +171,10 @@ class CudaPath:
 
     def finish(self, slot: Slot, time: Timestamp, *, first: bool) -> None:
         """Nothing is left to do: post and the copy out were part of the graph."""
+
+    def surface(self, slot: Slot) -> Surface | None:
+        at = self.slots[slot.index].composite
+        return Surface(at.y, at.u, at.luma_pitch) if at.interleaved else None
 
     def set_plate(self, tensor: NDArray[Any]) -> None:
         plate = self._matte.contract.plate

@@ -10,9 +10,10 @@ from cutline.runtime.errors import ContractError, UsageError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.kernels.post import KINDS, BackgroundKind
 
-__all__ = ["Behind", "DevicePlanes", "demand_rows", "picture"]
+__all__ = ["NV12_PITCH", "Behind", "DevicePlanes", "demand_rows", "nv12_at", "picture"]
 
 ACCESS: Final = 16  # bytes that a thread moves at once
+NV12_PITCH: Final = 256  # bytes that rows of our own NV12 are rounded up to: both planes are then well aligned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,12 @@ class Behind:
             raise UsageError("unknown kind of background", remedy=f"Use one of {', '.join(KINDS)}.", kind=self.kind)
         if self.kind == "picture" and self.planes is None:
             raise UsageError("a picture background needs planes", remedy="Give planes of the frame's size.")
+
+
+def nv12_at(address: int, pitch: int, rows: int) -> DevicePlanes:
+    """NV12 in one block, as encoders take it: chroma right behind `rows` of luma, with the same pitch."""
+    chroma = address + pitch * rows
+    return DevicePlanes(y=address, u=chroma, v=chroma + 1, luma_pitch=pitch, chroma_pitch=pitch, interleaved=True)
 
 
 def demand_rows(what: str, address: int, pitch: int, row: int) -> None:

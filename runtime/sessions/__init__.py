@@ -91,6 +91,10 @@ class Engine(Protocol):
         """Ordinal of the GPU that it runs on; None: the CPU."""
         ...
 
+    def attach(self) -> None:
+        """Make the GPU's context current in the calling thread, for libraries that ask for it."""
+        ...
+
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> FramePath:
         """Make one stream's way through this network (and the style network's, on the same kind of device)."""
         ...

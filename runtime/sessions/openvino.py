@@ -78,6 +78,9 @@ class OpenVinoEngine:
         requests = [self._compiled.create_infer_request() for _ in slots]
         return OpenVinoSession(self.contract, requests, slots, prefix)
 
+    def attach(self) -> None:
+        """There is no GPU."""
+
     def path(self, frame: FrameFormat, options: StreamOptions, style: Engine | None) -> CpuPath:
         """Make one stream's way: kernels and requests straight on its slots."""
         return CpuPath(self, frame, options, style)

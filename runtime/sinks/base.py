@@ -17,10 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.runtime.errors import InternalError, OutputError, StorageError, UsageError
-from cutline.runtime.frame import Frame, FrameFormat
+from cutline.runtime.frame import Frame, FrameFormat, OnGpu
 
 __all__ = [
-    *("ENCODER", "Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "creating", "reason", "storing"),
+    *(
+        "ENCODER",
+        "OnGpu",
+        "Sink",
+        "SinkOptions",
+        "SinkTraits",
+        "StreamInfo",
+        "alpha_of",
+        "creating",
+        "reason",
+        "storing",
+    ),
     "write_all",
 ]
 
@@ -40,6 +51,7 @@ class StreamInfo:
     live: bool
     frames: int | None
     limit: int | None = None  # frames after which the run ends, whatever the source still has
+    gpu: OnGpu | None = None  # frames have a surface there; None: they are on the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
@@ -18,6 +19,7 @@ from cutline.runtime.sinks.audio import AudioCopy
 from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, reason, storing
 from cutline.runtime.sinks.boxes import cut_to_whole_fragments
 from cutline.runtime.sinks.codec import explaining, said
+from cutline.runtime.sinks.lent import Lender
 from cutline.runtime.sinks.partfile import PartFile
 from cutline.runtime.sinks.picture import Picture, colour_tags, convert, plane_rows
 from cutline.runtime.sinks.recipes import NVENC, Recipe
@@ -52,6 +54,7 @@ class VideoFileSink:
         self._started = self._closed = self._failed = False
         self._notices: list[str] = []
         self._audio: AudioCopy | None = None
+        self._lender = Lender(info.gpu, info.format) if info.gpu is not None else None
         self._origin = 0  # of the newest frame
         with ExitStack() as undo:
             self._file = PartFile(path, durable=info.live)
@@ -67,8 +70,12 @@ class VideoFileSink:
     def _add_video(self, options: SinkOptions) -> av.VideoStream:
         recipe, rate = self._recipe, self._info.frame_rate or ASSUMED_RATE
         width, height = self._encoded_size()
+        settings, more = recipe.settings(options, rate), dict[str, Any]()
+        if self._lender is not None:
+            settings["delay"] = "0"  # each call gives its frame's packet, and the slot may go back then
+            more["hwaccel"] = self._lender.encoding()
         try:
-            stream = self._container.add_stream(recipe.codec, rate=rate, options=recipe.settings(options, rate))
+            stream = self._container.add_stream(recipe.codec, rate=rate, options=settings, **more)
         except ValueError as error:  # FFmpeg is built without NVENC for some processors
             raise self._unencoded(options, (width, height), str(error)) from error
         if not isinstance(stream, av.VideoStream):
@@ -76,6 +83,8 @@ class VideoFileSink:
         codec = stream.codec_context
         codec.width, codec.height = width, height
         codec.pix_fmt = recipe.transparent if recipe.transparent and self.wants_alpha else recipe.opaque
+        if self._lender is not None:
+            codec.pix_fmt = "nv12"
         codec.time_base = stream.time_base = self._ticks.tick
         codec.thread_count = options.threads if rate >= SLOW_RATE else 1
         codec.thread_type = "SLICE" if recipe.codec == "prores_ks" else "FRAME"
@@ -157,6 +166,8 @@ class VideoFileSink:
         self._frames += 1
 
     def _encodable(self, frame: Frame) -> av.VideoFrame:
+        if self._lender is not None and frame.surface is not None:
+            return self._lender.lend(frame.surface)
         alpha = alpha_of(frame) if self.wants_alpha else None
         picture = self._picture.fill(frame.composite, alpha if self._picture.has_alpha else None)
         wanted = self._stream.codec_context.pix_fmt
@@ -188,7 +199,7 @@ class VideoFileSink:
     def _encode(self, picture: av.VideoFrame | None) -> Iterable[Any]:
         try:
             with self._noting("encoding a frame"):
-                return self._stream.encode(picture)
+                packets = self._stream.encode(picture)
         except av.FFmpegError as error:
             if self._recipe.codec != NVENC:
                 raise
@@ -198,6 +209,9 @@ class VideoFileSink:
                 path=str(self._file.final),
                 reason=reason(error),
             ) from error
+        if self._lender is not None and picture is not None and len(packets) != 1:
+            raise InternalError("the GPU's encoder kept a frame that was lent", remedy="Report this.", got=len(packets))
+        return packets
 
     def _noting(self, doing: str, *, opening: bool = False) -> AbstractContextManager[None]:
         """For the watchdog, which ends a process whose GPU does not answer."""
@@ -236,6 +250,7 @@ class VideoFileSink:
             if self._audio:
                 self._audio.close()
             self._put_away(complete=complete)
+            self._free_encoder()
 
     def _finish(self, *, complete: bool) -> None:
         self._mux(self._encode(None))
@@ -260,6 +275,12 @@ class VideoFileSink:
         else:
             self._file.leave()
             self._notices.append(f"interrupted: {self._file.final} is as it was, the new file is {self._file.path}")
+
+    def _free_encoder(self) -> None:
+        """An encoder on the GPU must not outlive what it was lent; PyAV ties it into a cycle with its container."""
+        if self._lender is not None:
+            del self._stream, self._container, self._lender
+            gc.collect()
 
     def report(self) -> dict[str, object]:
         """Path, frames, bytes, codec, audio codecs and notices."""

@@ -147,9 +147,10 @@ class SurfaceSlots:
         driver, layout, stream = self._driver, self._layout, self._stream
         planes: tuple[Any, ...] = frame.planes
         luma = self._address + slot * layout.slot_bytes
+        targets = luma, luma + layout.pitch * self._rows[0]
         driver.record(self._decoded, stream=LEGACY)
         driver.hold(self._decoded, stream=stream)
-        for plane, rows, target in zip(planes, self._rows, (luma, luma + layout.chroma), strict=True):
+        for plane, rows, target in zip(planes, self._rows, targets, strict=True):
             driver.copy(target, plane.buffer_ptr, layout.pitch * rows, stream=stream)
         driver.record(self._stored, stream=stream)
         driver.synchronise(self._stored)

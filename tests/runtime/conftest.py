@@ -183,7 +183,8 @@ class StubGpu:
         flags = ["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
         source, library = Path(__file__).with_name("stub_gpu.cpp"), folder / "libcuda.so.1"
         subprocess.run(["g++", *flags, str(source), "-o", str(library), "-ldl"], check=True)
-        shutil.copy(library, folder / "libnvcuvid.so.1")
+        for name in ("libnvcuvid.so.1", "libnvidia-encode.so.1"):
+            shutil.copy(library, folder / name)
         self.set(LD_LIBRARY_PATH=folder, STUB_LOG=self.log)
 
     def set(self, **variables: object) -> None:

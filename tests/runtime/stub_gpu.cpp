@@ -1,6 +1,7 @@
-// libcuda.so.1 and libnvcuvid.so.1 for tests, in one file under two names: memory that copies really move, which other
-// processes may open, and a "decoder" whose n-th picture, in the order of decoding, is the n-th in a file.
-// So FFmpeg's own NVDEC code, PyAV and cuda-bindings run as they are, on machines without a GPU.
+// libcuda.so.1, libnvcuvid.so.1 and libnvidia-encode.so.1 for tests, in one file under three names: memory that copies
+// really move, which other processes may open; a "decoder" whose n-th picture, in the order of decoding, is the n-th in
+// a file; and an H.264 encoder that loses nothing. So FFmpeg's own code for NVDEC and NVENC, PyAV and cuda-bindings run
+// as they are, on machines without a GPU.
 //
 // STUB_PICTURES: the file: width and height as 32-bit numbers, then NV12 pictures. Without it they are grey: luma
 // n + 1, chroma n + 101. STUB_LOG: a file for what is worth knowing. STUB_REFUSES: the decoder supports nothing.
@@ -136,6 +137,9 @@ EXPORT int cuCtxPopCurrent_v2(u64* context) {
     contexts.pop_back();
     return 0;
 }
+EXPORT int cuDeviceComputeCapability(int* major, int* minor, int) { *major = 8, *minor = 9; return 0; }
+EXPORT int cuCtxCreate_v2(u64* context, unsigned, int) { contexts.push_back(*context = ++made); return 0; }
+EXPORT int cuCtxDestroy_v2(u64 context) { note("context destroyed", context); return 0; }
 EXPORT int cuCtxGetCurrent(u64* context) { *context = contexts.empty() ? 0 : contexts.back(); return 0; }
 EXPORT int cuCtxGetStreamPriorityRange(int* low, int* high) { *low = 0; *high = -5; return 0; }
 EXPORT int cuMemGetInfo_v2(size_t* left, size_t* total) { *left = 1u << 29; *total = 1u << 30; return 0; }
@@ -155,7 +159,7 @@ EXPORT int cuGetErrorName(int, const char** text) { *text = "CUDA_ERROR_STUB"; r
 EXPORT int cuGetErrorString(int, const char** text) { *text = "because"; return 0; }
 static int nothing() { return 801; }
 #define NOT_HERE(name) EXPORT int name() { return nothing(); }
-NOT_HERE(cuDeviceComputeCapability) NOT_HERE(cuCtxCreate_v2) NOT_HERE(cuCtxSetLimit) NOT_HERE(cuCtxDestroy_v2)
+NOT_HERE(cuCtxSetLimit) 
 NOT_HERE(cuMemAllocPitch_v2) NOT_HERE(cuCtxGetDevice) NOT_HERE(cuDevicePrimaryCtxReset) NOT_HERE(cuStreamCreate)
 NOT_HERE(cuStreamQuery) NOT_HERE(cuStreamAddCallback) NOT_HERE(cuEventQuery) NOT_HERE(cuLaunchKernel)
 NOT_HERE(cuModuleLoadData) NOT_HERE(cuModuleUnload) NOT_HERE(cuModuleGetFunction) NOT_HERE(cuTexObjectCreate)
@@ -247,3 +251,178 @@ NOT_HERE(cuvidCtxLockDestroy) NOT_HERE(cuvidCtxLock) NOT_HERE(cuvidCtxUnlock) NO
 NOT_HERE(cuvidCreateVideoSourceW) NOT_HERE(cuvidDestroyVideoSource) NOT_HERE(cuvidSetVideoSourceState)
 NOT_HERE(cuvidGetVideoSourceState) NOT_HERE(cuvidGetSourceVideoFormat) NOT_HERE(cuvidGetSourceAudioFormat)
 NOT_HERE(cuvidCreateVideoParser) NOT_HERE(cuvidParseVideoData) NOT_HERE(cuvidDestroyVideoParser)
+
+// ---- NVENC: every picture an IDR picture of I_PCM blocks (ITU-T H.264, 7.3), its samples as they are -----------------
+
+struct Bits {
+    std::vector<unsigned char> bytes;
+    int used = 0;  // bits of the last byte
+    void put(unsigned value, int bits) {
+        for (int i = bits - 1; i >= 0; i--) {
+            if (used == 0) bytes.push_back(0);
+            bytes.back() |= ((value >> i) & 1) << (7 - used);
+            used = (used + 1) % 8;
+        }
+    }
+    void ue(unsigned value) {  // Exp-Golomb
+        int bits = 0;
+        while ((value + 1) >> (bits + 1)) bits++;
+        put(0, bits);
+        put(value + 1, bits + 1);
+    }
+    void align() { while (used) put(0, 1); }
+    void end() { put(1, 1); align(); }
+};
+static void append_unit(std::vector<unsigned char>& out, int header, const Bits& bits) {
+    out.insert(out.end(), {0, 0, 0, 1, (unsigned char)header});
+    int zeros = 0;
+    for (unsigned char byte : bits.bytes) {
+        if (zeros == 2 && byte < 4) {
+            out.push_back(3);
+            zeros = 0;
+        }
+        zeros = byte ? 0 : zeros + 1;
+        out.push_back(byte);
+    }
+}
+
+struct Input {  // a registered resource, or a buffer of NVENC's own
+    unsigned width, height, pitch;
+    bool planar;  // YV12, or NV12
+    unsigned char* at;
+};
+struct Coded {
+    std::vector<unsigned char> bytes;
+    u64 time;
+};
+struct Encoder {
+    unsigned width = 0, height = 0;
+    int pictures = 0;
+};
+
+static std::vector<unsigned char> headers(const Encoder& e) {
+    unsigned wide = (e.width + 15) / 16, high = (e.height + 15) / 16;
+    Bits sps, pps;
+    sps.put(66, 8), sps.put(0xC0, 8), sps.put(51, 8), sps.ue(0), sps.ue(4), sps.ue(2), sps.ue(1), sps.put(0, 1);
+    sps.ue(wide - 1), sps.ue(high - 1), sps.put(1, 1), sps.put(1, 1), sps.put(1, 1);
+    sps.ue(0), sps.ue((wide * 16 - e.width) / 2), sps.ue(0), sps.ue((high * 16 - e.height) / 2);
+    sps.put(0, 1), sps.end();
+    pps.ue(0), pps.ue(0), pps.put(0, 2), pps.ue(0), pps.ue(0), pps.ue(0);
+    pps.put(0, 3), pps.ue(0), pps.ue(0), pps.ue(0);
+    pps.put(1, 1), pps.put(0, 2), pps.end();
+    std::vector<unsigned char> found;
+    append_unit(found, 0x67, sps);
+    append_unit(found, 0x68, pps);
+    return found;
+}
+static std::vector<unsigned char> coded(Encoder& e, const Input& in) {
+    Bits slice;
+    slice.ue(0), slice.ue(7), slice.ue(0), slice.put(0, 8), slice.ue(e.pictures++ & 1);
+    slice.put(0, 2), slice.ue(0), slice.ue(1);
+    const unsigned char* chroma = in.at + (size_t)in.pitch * in.height;
+    auto sample = [&](int plane, unsigned x, unsigned y) -> unsigned char {
+        unsigned last_x = (plane ? e.width / 2 : e.width) - 1, last_y = (plane ? e.height / 2 : e.height) - 1;
+        x = x < last_x ? x : last_x, y = y < last_y ? y : last_y;
+        if (!plane) return in.at[(size_t)y * in.pitch + x];
+        if (!in.planar) return chroma[(size_t)y * in.pitch + 2 * x + plane - 1];
+        return chroma[(size_t)(plane == 1 ? in.height / 2 : 0) * (in.pitch / 2) + (size_t)y * (in.pitch / 2) + x];
+    };
+    for (unsigned top = 0; top < e.height; top += 16)
+        for (unsigned left = 0; left < e.width; left += 16) {
+            slice.ue(25);
+            slice.align();
+            for (int plane = 0; plane < 3; plane++) {
+                unsigned side = plane ? 8 : 16, x0 = plane ? left / 2 : left, y0 = plane ? top / 2 : top;
+                for (unsigned y = 0; y < side; y++)
+                    for (unsigned x = 0; x < side; x++) slice.bytes.push_back(sample(plane, x0 + x, y0 + y));
+            }
+        }
+    slice.end();
+    std::vector<unsigned char> found;
+    append_unit(found, 0x65, slice);
+    return found;
+}
+
+struct Guid { unsigned char bytes[16]; };
+static const Guid H264 = {
+    {0x62, 0x27, 0xc8, 0x6b, 0x63, 0x4e, 0xa4, 0x4c, 0xaa, 0x85, 0x1e, 0x50, 0xf3, 0x21, 0xf6, 0xbf}};
+struct InitializeParams { unsigned version; Guid codec, preset; unsigned width, height; };
+struct CreateBitstream { unsigned version, size, heap, reserved; Coded* buffer; };
+struct CreateInput { unsigned version, width, height, heap, format, reserved; Input* buffer; };
+struct LockInput { unsigned version, flags; Input* buffer; void* data; unsigned pitch; };
+struct Register { unsigned version, type, width, height, pitch, index; unsigned char* at; Input* registered; };
+struct MapInput { unsigned version, index; void* unused; Input* registered; Input* mapped; unsigned format; };
+struct Picture {
+    unsigned version, width, height, pitch, flags, index;
+    u64 time, duration;
+    Input* input;
+    Coded* output;
+};
+struct LockBitstream {
+    unsigned version, flags;
+    Coded* output;
+    unsigned* slices;
+    unsigned index, status, slice_count, nbytes;
+    u64 time, duration;
+    void* data;
+    unsigned type, structure;
+};
+struct SequencePayload { unsigned version, room, sps, pps; void* buffer; unsigned* nbytes; };
+
+static int open_session(void*, Encoder** e) { *e = new Encoder; note("encoder opened"); return 0; }
+static int destroy_encoder(Encoder* e) { delete e; note("encoder closed"); return 0; }
+static int guid_count(Encoder*, unsigned* n) { *n = 1; return 0; }
+static int guids(Encoder*, Guid* found, unsigned, unsigned* n) { *found = H264; *n = 1; return 0; }
+static int caps(Encoder*, Guid, void*, int* value) { *value = 8192; return 0; }
+static int initialize(Encoder* e, InitializeParams* p) { e->width = p->width, e->height = p->height; return 0; }
+static int create_bitstream(Encoder*, CreateBitstream* c) { c->buffer = new Coded; return 0; }
+static int destroy_bitstream(Encoder*, Coded* c) { delete c; return 0; }
+static int create_input(Encoder*, CreateInput* c) {
+    unsigned pitch = (c->width + 63) / 64 * 64;
+    c->buffer = new Input{c->width, c->height, pitch, true, (unsigned char*)std::calloc(pitch * 2, c->height)};
+    return 0;
+}
+static int destroy_input(Encoder*, Input* input) { std::free(input->at); delete input; return 0; }
+static int lock_input(Encoder*, LockInput* l) { l->data = l->buffer->at, l->pitch = l->buffer->pitch; return 0; }
+static int register_resource(Encoder*, Register* r) {
+    note("registered", r->pitch);
+    r->registered = new Input{r->width, r->height, r->pitch, false, r->at};
+    return 0;
+}
+static int unregister(Encoder*, Input* input) { delete input; note("unregistered"); return 0; }
+static int map_input(Encoder*, MapInput* m) { m->mapped = m->registered, m->format = 1; return 0; }
+static int encode(Encoder* e, Picture* p) {
+    if (p->flags & 8) return 0;  // the end
+    p->output->bytes = coded(*e, *p->input);
+    p->output->time = p->time;
+    return 0;
+}
+static int lock_bitstream(Encoder*, LockBitstream* l) {
+    l->data = l->output->bytes.data();
+    l->nbytes = l->output->bytes.size();
+    l->time = l->output->time;
+    l->type = 3, l->structure = 1;  // IDR, frame
+    return 0;
+}
+static int sequence(Encoder* e, SequencePayload* s) {
+    std::vector<unsigned char> found = headers(*e);
+    *s->nbytes = found.size();
+    std::memcpy(s->buffer, found.data(), found.size());
+    return 0;
+}
+static const char* last_error(Encoder*) { return "because"; }
+static int fine() { return 0; }
+EXPORT int NvEncodeAPIGetMaxSupportedVersion(unsigned* v) { *v = 14 << 4; return 0; }
+EXPORT int NvEncodeAPICreateInstance(void** list) {  // after its version
+    for (int i = 1; i <= 41; i++) list[i] = (void*)fine;
+    std::map<int, void*> known = {
+        {2, (void*)guid_count}, {5, (void*)guids}, {8, (void*)caps}, {12, (void*)initialize}, {13, (void*)create_input},
+        {14, (void*)destroy_input}, {15, (void*)create_bitstream}, {16, (void*)destroy_bitstream},
+        {17, (void*)encode}, {18, (void*)lock_bitstream}, {20, (void*)lock_input}, {23, (void*)sequence},
+        {26, (void*)map_input},
+        {28, (void*)destroy_encoder}, {30, (void*)open_session}, {31, (void*)register_resource}, {32, (void*)unregister},
+        {38, (void*)last_error},
+    };
+    for (auto [index, function] : known) list[index] = function;
+    return 0;
+}

@@ -1,0 +1,176 @@
+"""Run by test_stub_gpu.py in a process that finds the stub driver: FFmpeg's own NVDEC and NVENC code at both ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from cutline.runtime import Pipeline, StreamOptions
+from cutline.runtime.bundle import Bundle
+from cutline.runtime.cuda.engine import CudaEngine
+from cutline.runtime.cuda.fake import FakeDriver
+from cutline.runtime.cuda.memory import Arena
+from cutline.runtime.errors import InternalError
+from cutline.runtime.runner import Runner
+from cutline.runtime.sinks import video
+from cutline.runtime.sinks.codec import why_no_nvenc
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_end_to_end import FRAMES, Emulated, engine_for, kernels
+
+__all__ = ["kernels"]
+
+LOG = Path(os.environ["STUB_LOG"])
+
+
+def with_context(engine: CudaEngine) -> CudaEngine:
+    """Let the fake driver make a context current as a real one does: FFmpeg asks the driver for it."""
+    library, attach = ctypes.CDLL("libcuda.so.1"), engine.driver.attach
+
+    def attached() -> None:
+        attach()
+        library.cuCtxSetCurrent(ctypes.c_uint64(FakeDriver.context))
+
+    engine.driver.attach = attached  # type: ignore[method-assign]
+    return engine
+
+
+@pytest.fixture
+def gpu(kernels: Emulated, red: Bundle) -> Iterator[CudaEngine]:
+    engine = with_context(engine_for(red, kernels))
+    LOG.write_text("")
+    yield engine
+    engine.close()
+
+
+def planes_of(path: Path) -> list[NDArray[np.uint8]]:
+    """A file's frames: uint8[3 H / 2, W], I420."""
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="yuv420p") for frame in file.decode(video=0)]
+
+
+def composites(engine: Any, options: StreamOptions) -> list[NDArray[np.uint8]]:
+    """The same of a pipeline's composites, on the host."""
+    found = []
+    with Pipeline(engine, options, alpha=False) as pipeline:
+        for frame in pipeline:
+            c = frame.composite
+            found.append(np.concatenate([plane.ravel() for plane in (c.y, c.u, c.v)]))
+    return [flat.reshape(-1, c.y.shape[1]) for flat in found]
+
+
+def options_for(clip: Path, output: Path, **more: Any) -> StreamOptions:
+    more = {"background": "#30c060", "decoder": "nvdec", **more}
+    return StreamOptions(input=str(clip), output=str(output), encoder="nvenc", frames=FRAMES, **more)
+
+
+def test_the_stub_is_what_ffmpeg_finds() -> None:
+    assert why_no_nvenc() == ""
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "nvdec"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_are_encoded_where_they_were_made(
+    gpu: CudaEngine, clip: Path, tmp_path: Path, decoder: str, suffix: str
+) -> None:
+    options = options_for(clip, tmp_path / f"out{suffix}", decoder=decoder)
+    report = Runner(gpu, options).run()
+    assert (report.error, report.notices, report.frames_out) == (None, [], FRAMES)
+    assert "registered 512" in LOG.read_text()
+    wanted = composites(gpu, replace(options, output="null://"))
+    np.testing.assert_array_equal(planes_of(Path(options.output)), wanted)
+
+
+def test_nothing_but_the_matte_comes_back(gpu: CudaEngine, clip: Path, tmp_path: Path) -> None:
+    copied: list[int] = []
+    copy = gpu.driver.copy
+
+    def counted(target: int, source: int, nbytes: int, **more: Any) -> None:
+        copied.append(nbytes)
+        copy(target, source, nbytes, **more)
+
+    gpu.driver.copy = counted  # type: ignore[method-assign]
+    assert Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run().error is None
+    assert copied
+    assert max(copied) < 320 * 180 // 2  # tables, the matte of the small network, and no plane of a picture
+
+
+def test_the_encoder_is_gone_before_the_memory_that_it_reads(
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    close = Arena.close
+    monkeypatch.setattr(Arena, "close", lambda arena: (told.append(LOG.read_text()), close(arena)))
+    assert Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run().error is None
+    assert told
+    assert all("encoder closed" in text for text in told)
+
+
+def test_an_odd_size_goes_through_the_host_and_says_so(
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cutline.runtime.runner.why_not_lent", lambda frame: f"the size {frame.width}x180 is odd")
+    options = options_for(clip, tmp_path / "out.mp4")
+    report = Runner(gpu, options).run()
+    assert report.notices == ["frames go to the GPU's encoder through the host: the size 320x180 is odd"]
+    assert "registered" not in LOG.read_text()
+    np.testing.assert_array_equal(planes_of(Path(options.output)), composites(gpu, replace(options, output="null://")))
+
+
+def test_an_encoder_that_keeps_a_lent_frame_is_not_trusted(
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its slot would be written again while the encoder reads it."""
+    encode = av.VideoStream.encode
+    kept: list[Any] = []
+
+    class Keeping:
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        def encode(self, picture: Any) -> list[Any]:
+            kept.extend(encode(self._stream, picture))
+            return []
+
+    add = video.VideoFileSink._add_video
+    monkeypatch.setattr(video.VideoFileSink, "_add_video", lambda sink, options: Keeping(add(sink, options)))
+    report = Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run()
+    assert "the GPU's encoder kept a frame that was lent" in str(report.error)
+    assert report.exit_code == InternalError.exit_code
+
+
+def test_a_cpu_network_feeds_the_encoder_from_the_host(red: Bundle, clip: Path, tmp_path: Path) -> None:
+    from cutline.runtime.sessions import open_engine
+
+    options = options_for(clip, tmp_path / "out.mp4", decoder="cpu")
+    engine = open_engine(red)
+    report = Runner(engine, options).run()
+    assert (report.error, report.notices, report.device[:3]) == (None, [], "cpu")
+    np.testing.assert_array_equal(
+        planes_of(Path(options.output)), composites(engine, replace(options, output="null://"))
+    )
+    engine.close()
+
+
+def test_a_plate_is_followed_all_the_same(
+    kernels: Emulated, with_plate: Bundle, clip: Path, empty_room: Path, tmp_path: Path
+) -> None:
+    gpu = with_context(engine_for(with_plate, kernels))
+    options = options_for(clip, tmp_path / "out.mp4", plate=str(empty_room))
+    assert Runner(gpu, options).run().error is None
+    np.testing.assert_array_equal(planes_of(Path(options.output)), composites(gpu, replace(options, output="null://")))
+    gpu.close()
