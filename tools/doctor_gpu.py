@@ -7,7 +7,10 @@ import importlib.metadata
 import importlib.util
 from typing import Final, NamedTuple
 
-from cutline.runtime.sinks.codec import ENCODING, is_there, why_no_nvenc
+from cutline.runtime.errors import DeviceError
+from cutline.runtime.sinks.codec import ENCODING, explaining, is_there, why_no_nvenc
+from cutline.runtime.sources.nvdec import LIBRARY as DECODING
+from cutline.runtime.sources.nvdec import open_nvdec
 from cutline.tools.finding import Finding
 
 __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
@@ -15,8 +18,6 @@ __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
 MAJOR, MINOR, INTEGRATED = 75, 76, 18  # CUdevice_attribute, cuda.h
 GIB: Final = 1 << 30
 ORIN: Final = "sm87"
-DECODING: Final = "libnvcuvid.so.1"  # comes with the NVIDIA driver
-PIPE: Final = "ffmpeg -hwaccel cuda -i INPUT -f yuv4mpegpipe -pix_fmt yuv420p - | cutline run - OUTPUT"
 ORIN_PIPE: Final = (
     "gst-launch-1.0 -q filesrc location=INPUT ! qtdemux ! h264parse ! nvv4l2decoder ! nvvidconv ! "
     "video/x-raw,format=I420 ! y4menc ! fdsink | cutline run - OUTPUT"
@@ -96,7 +97,7 @@ def gpu_engine() -> Finding:
 
 
 def gpu_video() -> Finding:
-    """Encoders of the GPU for `cutline run`, and decoders for programs of one's own."""
+    """The GPU's decoder and encoder for `cutline run`."""
     cpu = "`cutline run` decodes and encodes on the CPU"
     try:
         _, cards = _cards()
@@ -107,14 +108,26 @@ def gpu_video() -> Finding:
     if lacking := next((name for name in (DECODING, ENCODING) if not is_there(name)), None):
         remedy = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
         return Finding("video on the GPU", "optional", f"{cpu}; the driver came without {lacking}", remedy)
-    if refusal := why_no_nvenc():
-        return Finding("video on the GPU", "optional", f"{cpu}; the GPU's encoder does not open: {refusal}")
-    both = "`cutline run` decodes on the CPU, and encodes H.264 on the GPU with --encoder nvenc"
+    decoder, encoder = _why_no_nvdec(), why_no_nvenc()
+    decodes = f"decodes on the CPU ({decoder})" if decoder else "decodes on the GPU with --decoder nvdec"
+    encodes = f"encodes on the CPU ({encoder})" if encoder else "encodes H.264 there with --encoder nvenc"
     found = _version("PyNvVideoCodec")
-    if found is None:
-        seen = f"{both}; programs that decode on the GPU need PyNvVideoCodec"
-        return Finding("video on the GPU", "optional", seen, "pip install 'cutline[video]'")
-    return Finding("video on the GPU", "ok", f"{both}; PyNvVideoCodec {found} is there for programs", PIPE)
+    programs = [f"PyNvVideoCodec {found} is there for programs"] if found else []
+    return Finding(
+        "video on the GPU",
+        "optional" if decoder or encoder else "ok",
+        "; ".join([f"`cutline run` {decodes}, {encodes}", *programs]),
+    )
+
+
+def _why_no_nvdec() -> str:
+    """Open the GPU's decoder for a moment; why it does not, or nothing."""
+    try:
+        with explaining():
+            open_nvdec(0, lambda: "")
+    except DeviceError as error:
+        return str(error.facts.get("reason", error.what))
+    return ""
 
 
 def _version(package: str) -> str | None:

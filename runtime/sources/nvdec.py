@@ -8,6 +8,7 @@ and nobody else's work waits for it.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final, final
 
@@ -20,17 +21,20 @@ from cutline.runtime.errors import BadInputError, DeviceError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.slots import SurfaceLayout
 from cutline.runtime.sources.look import Turn, look_of, read_turn
-from cutline.runtime.sources.trouble import ON_CPU, LogTail
+from cutline.runtime.sources.trouble import ON_CPU
 
-__all__ = ["SurfaceCheck", "SurfaceSlots", "open_nvdec"]
+__all__ = ["LIBRARY", "SurfaceCheck", "SurfaceSlots", "open_nvdec"]
 
 LIBRARY: Final = "libnvcuvid.so.1"  # comes with the NVIDIA driver
 LEGACY: Final = Stream(1)  # CU_STREAM_LEGACY, cuda.h
 CONTAINER: Final = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
 
 
-def open_nvdec(ordinal: int, log: LogTail) -> HWAccel:
+def open_nvdec(ordinal: int, log: Callable[[], str]) -> HWAccel:
     """Make the settings by which FFmpeg decodes on a GPU, once it has been seen that it can begin to.
+
+    Args:
+        log: gives FFmpeg's last line, if it is known.
 
     Raises:
         DeviceError: no such GPU, no driver, or an FFmpeg or PyAV that cannot.
@@ -53,7 +57,7 @@ def open_nvdec(ordinal: int, log: LogTail) -> HWAccel:
             "the GPU cannot be opened for decoding",
             remedy="Run `cutline doctor`.",
             gpu=ordinal,
-            reason=log.last or str(error),
+            reason=log() or str(error),
         ) from error
     if not opened:
         raise DeviceError("this FFmpeg came without NVDEC", remedy="Install PyAV's own wheel, or leave --decoder out.")

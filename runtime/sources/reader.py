@@ -102,7 +102,7 @@ class VideoReader:
         if gpu is not None:
             from cutline.runtime.sources.nvdec import open_nvdec
 
-            self._hwaccel = open_nvdec(gpu, log)
+            self._hwaccel = open_nvdec(gpu, lambda: log.last)
         self.broken: str | None = None
         self.turn: Turn | None = None
         self._cut: dict[int, bool] = {}  # by stream, sound too: its last packet was not whole

@@ -252,7 +252,7 @@ NOT_HERE(cuvidCreateVideoSourceW) NOT_HERE(cuvidDestroyVideoSource) NOT_HERE(cuv
 NOT_HERE(cuvidGetVideoSourceState) NOT_HERE(cuvidGetSourceVideoFormat) NOT_HERE(cuvidGetSourceAudioFormat)
 NOT_HERE(cuvidCreateVideoParser) NOT_HERE(cuvidParseVideoData) NOT_HERE(cuvidDestroyVideoParser)
 
-// ---- NVENC: every picture an IDR picture of I_PCM blocks (ITU-T H.264, 7.3), its samples as they are -----------------
+// ---- NVENC: every picture an IDR picture of I_PCM blocks (ITU-T H.264, 7.3), its samples as they are ----------------
 
 struct Bits {
     std::vector<unsigned char> bytes;
@@ -420,8 +420,8 @@ EXPORT int NvEncodeAPICreateInstance(void** list) {  // after its version
         {14, (void*)destroy_input}, {15, (void*)create_bitstream}, {16, (void*)destroy_bitstream},
         {17, (void*)encode}, {18, (void*)lock_bitstream}, {20, (void*)lock_input}, {23, (void*)sequence},
         {26, (void*)map_input},
-        {28, (void*)destroy_encoder}, {30, (void*)open_session}, {31, (void*)register_resource}, {32, (void*)unregister},
-        {38, (void*)last_error},
+        {28, (void*)destroy_encoder}, {30, (void*)open_session}, {31, (void*)register_resource},
+        {32, (void*)unregister}, {38, (void*)last_error},
     };
     for (auto [index, function] : known) list[index] = function;
     return 0;

@@ -103,22 +103,23 @@ RTX, ORIN = (b"RTX 4070", 8, 9, 0), (b"Orin", 8, 7, 1)
 
 
 @pytest.mark.parametrize(
-    ("card", "lacks", "refusal", "package", "said", "remedy"),
+    ("card", "lacks", "decoder", "encoder", "package", "said", "remedy"),
     [
-        (None, "", "", None, "encodes on the CPU; there is no GPU for it", ""),
-        (ORIN, "", "", None, "encodes on the CPU; an Orin's decoder can feed it by a pipe", "nvv4l2decoder"),
-        (RTX, "libnvcuvid.so.1", "", "2.2.4", "the driver came without libnvcuvid.so.1", "NVIDIA_DRIVER_CAPABILITIES"),
-        (RTX, "libnvidia-encode.so.1", "", "2.2.4", "the driver came without libnvidia-encode.so.1", "video"),
-        (RTX, "", "unsupported device", "2.2.4", "encodes on the CPU; the GPU's encoder does not open: unsup", ""),
-        (RTX, "", "", None, "with --encoder nvenc; programs that decode on the GPU need PyNv", "cutline[video]"),
-        (RTX, "", "", "2.2.4", "with --encoder nvenc; PyNvVideoCodec 2.2.4 is there", "| cutline run - OUTPUT"),
+        (None, "", "", "", None, "encodes on the CPU; there is no GPU for it", ""),
+        (ORIN, "", "", "", None, "encodes on the CPU; an Orin's decoder can feed it by a pipe", "nvv4l2decoder"),
+        (RTX, "libnvcuvid.so.1", "", "", None, "the driver came without libnvcuvid.so.1", "NVIDIA_DRIVER_CAPABILITIES"),
+        (RTX, "libnvidia-encode.so.1", "", "", None, "the driver came without libnvidia-encode.so.1", "video"),
+        (RTX, "", "", "no such device", None, "with --decoder nvdec, encodes on the CPU (no such device)", ""),
+        (RTX, "", "too old", "", None, "decodes on the CPU (too old), encodes H.264 there with --encoder nvenc", ""),
+        (RTX, "", "", "", "2.2.4", "with --encoder nvenc; PyNvVideoCodec 2.2.4 is there", ""),
     ],
 )
 def test_what_the_gpu_does_of_the_video_is_said_and_what_can_be_done(
     monkeypatch: pytest.MonkeyPatch,
     card: tuple[bytes, int, int, int] | None,
     lacks: str,
-    refusal: str,
+    decoder: str,
+    encoder: str,
     package: str | None,
     said: str,
     remedy: str,
@@ -130,7 +131,8 @@ def test_what_the_gpu_does_of_the_video_is_said_and_what_can_be_done(
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(doctor_gpu, "_version", lambda name: package)
-    monkeypatch.setattr(doctor_gpu, "why_no_nvenc", lambda: refusal)
+    monkeypatch.setattr(doctor_gpu, "why_no_nvenc", lambda: encoder)
+    monkeypatch.setattr(doctor_gpu, "_why_no_nvdec", lambda: decoder)
     found = doctor_gpu.gpu_video()
     assert said in found.seen
     assert remedy in (found.remedy or "")

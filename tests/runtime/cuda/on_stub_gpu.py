@@ -24,6 +24,7 @@ from cutline.runtime.errors import InternalError
 from cutline.runtime.runner import Runner
 from cutline.runtime.sinks import video
 from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.tools.doctor_gpu import _why_no_nvdec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -76,7 +77,7 @@ def options_for(clip: Path, output: Path, **more: Any) -> StreamOptions:
 
 
 def test_the_stub_is_what_ffmpeg_finds() -> None:
-    assert why_no_nvenc() == ""
+    assert (why_no_nvenc(), _why_no_nvdec()) == ("", "")
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "nvdec"])
