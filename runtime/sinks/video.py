@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
@@ -277,10 +276,9 @@ class VideoFileSink:
             self._notices.append(f"interrupted: {self._file.final} is as it was, the new file is {self._file.path}")
 
     def _free_encoder(self) -> None:
-        """An encoder on the GPU must not outlive what it was lent; PyAV ties it into a cycle with its container."""
+        """An encoder on the GPU must not outlive what it was lent."""
         if self._lender is not None:
             del self._stream, self._container, self._lender
-            gc.collect()
 
     def report(self) -> dict[str, object]:
         """Path, frames, bytes, codec, audio codecs and notices."""

@@ -140,7 +140,11 @@ EXPORT int cuCtxPopCurrent_v2(u64* context) {
 EXPORT int cuDeviceComputeCapability(int* major, int* minor, int) { *major = 8, *minor = 9; return 0; }
 EXPORT int cuCtxCreate_v2(u64* context, unsigned, int) { contexts.push_back(*context = ++made); return 0; }
 EXPORT int cuCtxDestroy_v2(u64 context) { note("context destroyed", context); return 0; }
-EXPORT int cuCtxGetCurrent(u64* context) { *context = contexts.empty() ? 0 : contexts.back(); return 0; }
+EXPORT int cuCtxGetCurrent(u64* context) {
+    *context = contexts.empty() ? 0 : contexts.back();
+    if (contexts.empty()) note("no context is current");
+    return 0;
+}
 EXPORT int cuCtxGetStreamPriorityRange(int* low, int* high) { *low = 0; *high = -5; return 0; }
 EXPORT int cuMemGetInfo_v2(size_t* left, size_t* total) { *left = 1u << 29; *total = 1u << 30; return 0; }
 EXPORT int cuStreamCreateWithPriority(u64* stream, unsigned, int) { *stream = ++made; return 0; }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import errno
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,13 @@ from numpy.typing import NDArray
 from cutline.runtime import Pipeline, StreamOptions
 from cutline.runtime.bundle import Bundle
 from cutline.runtime.cuda.engine import CudaEngine
-from cutline.runtime.cuda.fake import FakeDriver
+from cutline.runtime.cuda.fake import A_CARD, FakeDriver
 from cutline.runtime.cuda.memory import Arena
 from cutline.runtime.errors import InternalError
 from cutline.runtime.runner import Runner
 from cutline.runtime.sinks import video
 from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.runtime.sinks.partfile import PartFile
 from cutline.tools.doctor_gpu import _why_no_nvdec
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -107,15 +112,48 @@ def test_nothing_but_the_matte_comes_back(gpu: CudaEngine, clip: Path, tmp_path:
     assert max(copied) < 320 * 180 // 2  # tables, the matte of the small network, and no plane of a picture
 
 
+def full_disk(*given: object) -> int:  # noqa: ARG001
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("full", [False, True])
 def test_the_encoder_is_gone_before_the_memory_that_it_reads(
-    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
+    """An error keeps what its frames held, and a packet its stream."""
     told: list[str] = []
     close = Arena.close
     monkeypatch.setattr(Arena, "close", lambda arena: (told.append(LOG.read_text()), close(arena)))
-    assert Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run().error is None
+    if full:
+        monkeypatch.setattr(PartFile, "write", full_disk)
+    gc.disable()  # it may come at any time, or not
+    try:
+        report = Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run()
+    finally:
+        gc.enable()
+    assert ("No space left" in str(report.error)) is full
     assert told
-    assert all("encoder closed" in text for text in told)
+    assert all(text.count("encoder opened") == text.count("encoder closed") == 1 for text in told)
+
+
+def test_a_stream_may_run_in_another_thread_than_it_was_opened_in(gpu: CudaEngine, clip: Path, tmp_path: Path) -> None:
+    """FFmpeg takes the context that is current where it is first shown a frame."""
+    runner = Runner(gpu, options_for(clip, tmp_path / "out.mp4"))
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(runner.run).result().error is None
+    assert "no context is current" not in LOG.read_text()
+
+
+def test_an_encoder_on_another_gpu_is_fed_from_the_host(
+    kernels: Emulated, red: Bundle, clip: Path, tmp_path: Path
+) -> None:
+    elsewhere = with_context(engine_for(red, kernels, device=dataclasses.replace(A_CARD, ordinal=1)))
+    LOG.write_text("")
+    options = replace(options_for(clip, tmp_path / "out.mp4", decoder="cpu"), encoder="nvenc:0")
+    assert Runner(elsewhere, options).run().error is None
+    assert "encoder opened" in LOG.read_text()
+    assert "registered" not in LOG.read_text()
+    elsewhere.close()
 
 
 def test_an_odd_size_goes_through_the_host_and_says_so(
