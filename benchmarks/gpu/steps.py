@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final, Literal, final
 
-from cutline.benchmarks.gpu import bandwidth, correct, files, soak, speed, video
+from cutline.benchmarks.gpu import bandwidth, correct, files, runs, soak, speed, video
 from cutline.benchmarks.gpu.bed import Bed, SpinNetwork, kernels_for
 from cutline.benchmarks.gpu.card import multiprocessors
 from cutline.benchmarks.gpu.record import Check, NotRun
@@ -77,6 +77,7 @@ class Steps:
                 partial(speed.check_streams, size=size, seconds=seconds)
             )
             steps[f"one stream flat out at {size}, quick stand-in"] = self._on_bed(partial(self._quick, size))
+        steps[runs.NAME] = self._on_bed(runs.check_runs)
         steps["paced"] = self._on_bed(partial(speed.check_latency, seconds=2 * seconds))
         steps["cameras"] = self._on_bed(partial(speed.check_cameras, seconds=2 * seconds))
         steps["soak"] = self._on_bed(self._soak)

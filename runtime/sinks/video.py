@@ -74,9 +74,12 @@ class VideoFileSink:
             settings["delay"] = "0"  # each call gives its frame's packet, and the slot may go back then
             more["hwaccel"] = self._lender.encoding()
         try:
-            stream = self._container.add_stream(recipe.codec, rate=rate, options=settings, **more)
+            with explaining(), self._noting("opening the GPU for the encoder", opening=True):
+                stream = self._container.add_stream(recipe.codec, rate=rate, options=settings, **more)
         except ValueError as error:  # FFmpeg is built without NVENC for some processors
             raise self._unencoded(options, (width, height), str(error)) from error
+        except av.FFmpegError as error:
+            raise self._unencoded(options, (width, height), said(error)) from error
         if not isinstance(stream, av.VideoStream):
             raise InternalError("a video codec made no video stream", remedy="Report this.", codec=recipe.codec)
         codec = stream.codec_context

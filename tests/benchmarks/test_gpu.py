@@ -73,6 +73,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correct, "check_conformance", lambda ordinal: record.Check(name="suite", verdict="passed"))
     monkeypatch.setattr(steps.video, "check_video", lambda ordinal: record.Check(name="video", verdict="measured"))
     monkeypatch.setattr(steps.files, "check_files", lambda encoder: record.Check(name=encoder, verdict="measured"))
+    whole = steps.runs.check_runs
+    monkeypatch.setattr(steps.runs, "check_runs", lambda bed: whole(bed, form=small, frames=4))
     monkeypatch.setattr(steps, "kernels_for", lambda device, bundle: b"cubin")
     monkeypatch.setattr(steps, "MODULES", dict.fromkeys(steps.KINDS, "no_such_tensorrt"))
 
@@ -142,7 +144,8 @@ def test_every_check_runs_and_nothing_is_wrong_with_the_emulated_kernels(
     assert found["closing"].verdict == "passed"
     assert found["one stream flat out at 1080p"].figures["fps"] > 0  # type: ignore[operator]
     assert found["nvenc:0"].verdict == "measured"
-    assert len(found) == 21
+    assert found["cutline run, file to file"].figures["cpu, x264: lowest PSNR dB"] == "inf"
+    assert len(found) == 22
     assert made.complete
     assert stored(tmp_path / "gpu.json") == made
     assert "DID NOT END" not in (tmp_path / "gpu.html").read_text()

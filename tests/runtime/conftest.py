@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import struct
-import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -173,40 +170,3 @@ def empty_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plates") / "room.png"
     cv2.imwrite(str(path), scene(None)[:, :, ::-1])
     return path
-
-
-class StubGpu:
-    """A driver and a video decoder that need no GPU, in a folder for other processes' LD_LIBRARY_PATH."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.log, self._folder, self._patch = folder / "log", folder, patch
-        flags = ["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
-        source, library = Path(__file__).with_name("stub_gpu.cpp"), folder / "libcuda.so.1"
-        subprocess.run(["g++", *flags, str(source), "-o", str(library), "-ldl"], check=True)
-        for name in ("libnvcuvid.so.1", "libnvidia-encode.so.1"):
-            shutil.copy(library, folder / name)
-        self.set(LD_LIBRARY_PATH=folder, STUB_LOG=self.log)
-
-    def set(self, **variables: object) -> None:
-        """Tell it what to do; see stub_gpu.cpp."""
-        for name, value in variables.items():
-            self._patch.setenv(name, str(value))
-
-    def show(self, clip: Path) -> None:
-        """Let its decoder give the clip's frames."""
-        with av.open(str(clip)) as video:
-            order = [packet.pts for packet in video.demux(video.streams.video[0]) if packet.size]
-        with av.open(str(clip)) as video:
-            frames = {frame.pts: frame for frame in video.decode(video=0)}
-        pictures, first = self._folder / "pictures", frames[order[0]]
-        with pictures.open("wb") as file:
-            file.write(struct.pack("=II", first.width, first.height))
-            for pts in order:
-                file.write(frames[pts].to_ndarray(format="nv12").tobytes())
-        self.set(STUB_PICTURES=pictures)
-
-
-@pytest.fixture
-def stub_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubGpu:
-    """The stub, for processes that this one starts."""
-    return StubGpu(tmp_path, monkeypatch)

@@ -1,0 +1,56 @@
+"""The device check of whole runs, on the fake driver; with the stub's codecs in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+from test_gpu_video import FORM, Bed, bed
+
+from cutline.benchmarks.gpu import runs
+
+__all__ = ["bed"]
+
+GPU = ["nvdec:0, x264", "cpu, nvenc:0", "nvdec:0, nvenc:0"]
+
+
+def test_a_gpu_without_codecs_leaves_the_cpu_s_figures_and_says_why(bed: Bed) -> None:
+    check = runs.check_runs(bed, form=FORM, frames=8)
+    assert check.verdict == "measured"
+    assert check.figures["cpu, x264: lowest PSNR dB"] == "inf"
+    assert float(check.figures["cpu, x264: fps"]) > 0
+    assert [note.partition(": not run: ")[0] for note in check.notes] == GPU
+    assert all(note.partition(": not run: ")[2] for note in check.notes)
+
+
+@pytest.mark.skipif(not hasattr(av.VideoFrame, "sw_format"), reason="this PyAV has no frames that lie on the GPU")
+@pytest.mark.usefixtures("stub_gpu")
+def test_every_way_is_measured_and_read_back() -> None:
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    within = Path(__file__).with_name("on_stub_gpu.py")
+    program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(within)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_frames_that_are_missing_or_others_fail(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_compare", lambda out, first: (7, 30.0))
+    check = runs.check_runs(bed, form=FORM, frames=8)
+    assert check.verdict == "failed"
+    assert check.notes[:2] == (
+        "cpu, x264: 8 of 8 frames came out, 7 can be decoded again",
+        "cpu, x264: its frames are not those of the CPU's codecs",
+    )
+
+
+def test_files_are_compared_frame_by_frame(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+    runs.write_clip(one, FORM, 6)
+    runs.write_clip(other, FORM, 5)
+    assert runs._compare(one, one) == (6, float("inf"))
+    count, lowest = runs._compare(other, one)
+    assert count == 5
+    assert lowest < runs.LEAST_DB
