@@ -110,7 +110,8 @@ class Worker:
         address = Address.parse(os.fsdecode(request.uri))
         self._gpu = request.gpu
         if address.kind is not Kind.CUSTOM:
-            self._limit_memory(ADDRESS_SPACE)
+            if request.gpu is None:
+                _limit_memory(ADDRESS_SPACE)
             _limit_frame_time()
         with closing(_open_reader(address, self._redactor.name, self._log, request.gpu)) as reader:
             traits = reader.traits
@@ -292,23 +293,12 @@ class Worker:
                 from cutline.runtime.sources.nvdec import SurfaceSlots
 
                 return SurfaceSlots(message.surfaces, (layout.y.height, layout.u.height), self._gpu).store
-            self._limit_memory(ADDRESS_SPACE + layout.nbytes)
+            _limit_memory(ADDRESS_SPACE + layout.nbytes)
             memory = mmap.mmap(fd, layout.nbytes)
         finally:
             os.close(fd)
         planes = [view_planes(memory, i * layout.slot_bytes, layout.y, layout.u, layout.v) for i in range(layout.depth)]
         return lambda frame, slot: copy_planes(frame, planes[slot])
-
-    def _limit_memory(self, nbytes: int) -> None:
-        """A hostile file may not take the machine down: allocation fails in this process first.
-
-        Not where a GPU decodes: its driver takes addresses for all memory that there is, on the GPU and here.
-        """
-        if self._gpu is not None:
-            return
-        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = nbytes if hard == resource.RLIM_INFINITY else min(nbytes, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
     def _say(self, kind: str, text: str) -> None:
         """Tell the parent, but not for ever the same."""
@@ -357,6 +347,16 @@ def _open_reader(address: Address, name: str, log: LogTail, gpu: int | None) -> 
 
         return GeneratorReader(address, name)
     return VideoReader(address, name, log, gpu)
+
+
+def _limit_memory(nbytes: int) -> None:
+    """A hostile file may not take the machine down: allocation fails in this process first.
+
+    Not where a GPU decodes: its driver takes addresses for all memory that there is, on the GPU and here.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = nbytes if hard == resource.RLIM_INFINITY else min(nbytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _limit_frame_time() -> None:

@@ -39,6 +39,7 @@ class SleepingPath:
     """Sleeps where pre, the network and post would work."""
 
     arrays: Mapping[str, ArraySpec] = {}
+    surfaces = None
 
     def __init__(self, clock: Clock, parts: Mapping[str, float], fails_at: float, worked: Callable[[], None]) -> None:
         self._clock, self._parts, self._fails_at, self._worked = clock, parts, fails_at, worked
@@ -65,6 +66,9 @@ class SleepingPath:
         while time.thread_time() < until:
             pass
         self._worked()
+
+    def surface(self, slot: Slot) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -101,7 +105,7 @@ class SleepingEngine:
         task="matte", frame=Image(tensor="x", width=WIDTH, height=HEIGHT),
         outputs=(Output(tensor="a", meaning="alpha", width=WIDTH, height=HEIGHT),),
     )  # fmt: skip
-    name, device, precision, in_flight = "sleeper", "none", "fp32", 2
+    name, device, gpu, precision, in_flight = "sleeper", "none", None, "fp32", 2
 
     def __init__(self, clock: Clock, parts: Mapping[str, float]) -> None:
         self._clock, self._parts = clock, parts

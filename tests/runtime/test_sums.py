@@ -124,6 +124,7 @@ class SlowPath:
     """A network and kernels that compute nothing."""
 
     arrays: Mapping[str, ArraySpec] = {}
+    surfaces = None
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -148,6 +149,9 @@ class SlowPath:
     def finish(self, slot: Slot, time: Timestamp, *, first: bool) -> None:  # noqa: ARG002
         self._step("finish")
 
+    def surface(self, slot: Slot) -> None:
+        """It has none."""
+
     def set_plate(self, tensor: NDArray[Any]) -> None:
         """It has none."""
 
@@ -166,13 +170,16 @@ class SlowEngine:
         frame=Image(tensor="image", width=SIDE, height=SIDE),
         outputs=(Output(tensor="alpha", meaning="alpha", width=SIDE, height=SIDE),),
     )
-    name, device, precision, chosen = "slow", "none", "none", ""
+    name, device, gpu, precision, chosen = "slow", "none", None, "none", ""
 
     def __init__(self, plans: Mapping[str, Plan], in_flight: int) -> None:
         self._plans, self.in_flight = plans, in_flight
 
     def path(self, frame: FrameFormat, options: StreamOptions, style: Any) -> SlowPath:  # noqa: ARG002
         return SlowPath(self._plans[options.name])
+
+    def attach(self) -> None:
+        """There is no GPU."""
 
     def arrays(self, prefix: str) -> Mapping[str, ArraySpec]:
         raise AssertionError(prefix)
