@@ -155,7 +155,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     index: int
     time: Timestamp
     source: Planes | None  # None where the GPU decodes: it never was here
-    composite: Planes  # holds nothing where `surface` has it
+    composite: Planes | None  # None where it was asked to stay on the GPU: `surface` is it then
     alpha: U8 | None  # uint8[H, W], 0..255, full size; None when nobody asked for it
     matte: NDArray[np.float32]  # float32[h, w], 0..1, at the network's size, after the temporal filter
-    surface: Surface | None = None  # the composite, where it was asked to stay on the GPU
+    surface: Surface | None = None

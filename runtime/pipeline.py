@@ -56,7 +56,7 @@ class Pipeline:
         *,
         style: Bundle | Engine | None = None,
         alpha: bool = True,
-        on_gpu: Callable[[FrameFormat], bool] = lambda frame: False,
+        on_gpu: bool = False,
         closed_loop: int | None = None,
         opener: Opener | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
@@ -68,8 +68,8 @@ class Pipeline:
             options: the stream.
             style: a style bundle or engine, when the picture is to be styled.
             alpha: whether frames carry the full-size alpha plane.
-            on_gpu: asked once the source's format is known, where the engine is on a GPU: whether composites stay
-                there. Frames then have a `surface`, and their `composite` holds nothing.
+            on_gpu: leave composites on the engine's GPU, where they are NV12 and so need even sides: frames have a
+                `surface` then and no `composite`, and `self.gpu` says where. It is None where they cannot stay.
             closed_loop: for measuring: so many frames go to the network at once, and the next so many when the caller
                 is done with the last of them. None: as many as keep the device busy, at all times.
             opener: opens the source; its stop() ends a construction that waits for one. None: one that does not wait.
@@ -93,8 +93,9 @@ class Pipeline:
             self._latest = live if options.policy == "auto" else options.policy == "latest"
             self._path = engine.path(self.format, options, _engine(style, undo) if style else None)
             undo.callback(self._path.close)
-            stay = engine.gpu is not None and on_gpu(self.format)
-            self.on_gpu = OnGpu(engine.gpu or 0, engine.attach) if stay else None
+            even = self.format.width % 2 == self.format.height % 2 == 0
+            stay = on_gpu and even and engine.gpu is not None
+            self.gpu = OnGpu(engine.gpu or 0, engine.attach) if stay else None
             self._allocate(engine, undo, alpha, learnt)
             self._undo = undo.pop_all()
         nothing = Timestamp(0, self.info.time_base, 0)
@@ -230,7 +231,7 @@ class Pipeline:
             depth=depth,
             arrays=arrays,
             alpha=alpha,
-            composite=self.on_gpu is None,
+            composite=self.gpu is None,
             surface_pitch=self.info.surface_pitch,
         )
         undo.callback(self._pool.close)
@@ -352,7 +353,7 @@ class Pipeline:
             index=passage.stamps.index,
             time=passage.time,
             source=None if self._pool.surface_pitch else slot.source,
-            composite=slot.composite,
+            composite=slot.composite if self.gpu is None else None,
             alpha=slot.alpha,
             matte=slot.arrays["matte"],
             surface=self._path.surface(slot),

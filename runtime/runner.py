@@ -14,7 +14,6 @@ import msgspec
 
 from cutline.runtime.background import check_background, is_own
 from cutline.runtime.errors import CutlineError, DeviceLostError, NoInputError, OutputError, UsageError
-from cutline.runtime.frame import FrameFormat
 from cutline.runtime.memory import PeakMemory
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.pipeline import Pipeline
@@ -28,6 +27,7 @@ from cutline.runtime.sources.trouble import check_input
 
 __all__ = ["RunReport", "Runner", "Running", "complete_options", "run_together"]
 
+THROUGH_HOST: Final = "frames go to the GPU's encoder through the host"
 NOTICES: Final = 500  # that a report keeps: a camera may come and go for months
 
 
@@ -122,17 +122,21 @@ class Runner:
         transparent = options.background == "transparent"
         storing = SinkOptions(transparent=transparent, stdout=options.stdout, encoder=options.encoder)
         alpha = transparent or describe_sink(options.output, storing).wants_alpha
+        lends = self._lends()
         with ExitStack() as undo:
             self.pipeline = Pipeline(
                 engine,
                 options,
                 style=style,
                 alpha=alpha,
-                on_gpu=self._stay_on_gpu,
+                on_gpu=lends,
                 opener=self._opener,
                 on_notice=self._notice,
             )
             undo.callback(self.pipeline.close)
+            if lends and self.pipeline.gpu is None:
+                frame = self.pipeline.format
+                self._notice(f"{THROUGH_HOST}: the size {frame.width}x{frame.height} is odd")
             self._sink = open_sink(options.output, self._stream_info(options), storing)
             undo.callback(self._sink.close, complete=False)
             self._undo = undo.pop_all()
@@ -178,14 +182,14 @@ class Runner:
         """Free everything. Works twice."""
         self._undo.close()
 
-    def _stay_on_gpu(self, frame: FrameFormat) -> bool:
-        """Whether composites are encoded on the GPU on which they are made, and can be from where they lie."""
-        named = ENCODER.fullmatch(self._encoder)
-        if self._encoder == "x264" or named is None or int(named[1] or self._engine.gpu or 0) != self._engine.gpu:
+    def _lends(self) -> bool:
+        """Whether composites are to be encoded on the GPU on which they are made, from where they lie."""
+        named, here = ENCODER.fullmatch(self._encoder), self._engine.gpu
+        same = self._encoder != "x264" and named is not None and here is not None and int(named[1] or here) == here
+        if same and (why := why_not_lent()):
+            self._notice(f"{THROUGH_HOST}: {why}")
             return False
-        if why := why_not_lent(frame):
-            self._notice(f"frames go to the GPU's encoder through the host: {why}")
-        return not why
+        return same
 
     def _fail(self, error: CutlineError) -> None:
         if isinstance(error, DeviceLostError):
@@ -207,7 +211,7 @@ class Runner:
             live=info.live,
             frames=info.frames,
             limit=options.frames,
-            gpu=self.pipeline.on_gpu,
+            gpu=self.pipeline.gpu,
         )
 
     def _report(self, counts: Counts, seconds: float, failure: CutlineError | None) -> RunReport:

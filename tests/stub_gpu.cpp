@@ -4,7 +4,7 @@
 // as they are, on machines without a GPU.
 //
 // STUB_PICTURES: the file: width and height as 32-bit numbers, then NV12 pictures. Without it they are grey: luma
-// n + 1, chroma n + 101. STUB_LOG: a file for what is worth knowing. STUB_REFUSES: the decoder supports nothing.
+// n + 1, chroma n + 101. STUB_LOG: a file for what is worth knowing. STUB_REFUSES: neither codec opens.
 // STUB_SHARES_NOTHING: memory cannot be shared. STUB_BREAKS=n: the n-th event that is waited for finds the device lost.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -48,6 +48,7 @@ EXPORT int cuMemAlloc_v2(u64* address, size_t nbytes) {
     if (ftruncate(file, nbytes)) return 2;
     *address = (u64)mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     blocks[*address] = {file, nbytes};
+    note("taken", nbytes);
     return 0;
 }
 EXPORT int cuMemFree_v2(u64 address) {
@@ -373,7 +374,12 @@ struct LockBitstream {
 };
 struct SequencePayload { unsigned version, room, sps, pps; void* buffer; unsigned* nbytes; };
 
-static int open_session(void*, Encoder** e) { *e = new Encoder; note("encoder opened"); return 0; }
+static int open_session(void*, Encoder** e) {
+    if (std::getenv("STUB_REFUSES")) return 2;  // NV_ENC_ERR_UNSUPPORTED_DEVICE
+    *e = new Encoder;
+    note("encoder opened");
+    return 0;
+}
 static int destroy_encoder(Encoder* e) { delete e; note("encoder closed"); return 0; }
 static int guid_count(Encoder*, unsigned* n) { *n = 1; return 0; }
 static int guids(Encoder*, Guid* found, unsigned, unsigned* n) { *found = H264; *n = 1; return 0; }

@@ -73,6 +73,7 @@ def _row(frame: Frame) -> NDArray[np.uint8]:
     """Original, composite and alpha next to each other: uint8[H, 3 W, 3]."""
     assert frame.alpha is not None  # the pipeline was asked for it
     assert frame.source is not None  # the CPU decodes
+    assert frame.composite is not None  # and encodes
     return np.hstack([rgb_of(frame.source), rgb_of(frame.composite), np.repeat(frame.alpha[:, :, None], 3, axis=2)])
 
 

@@ -7,10 +7,9 @@ import importlib.metadata
 import importlib.util
 from typing import Final, NamedTuple
 
-from cutline.runtime.errors import DeviceError
 from cutline.runtime.sinks.codec import ENCODING, explaining, is_there, why_no_nvenc
 from cutline.runtime.sources.nvdec import LIBRARY as DECODING
-from cutline.runtime.sources.nvdec import open_nvdec
+from cutline.runtime.sources.nvdec import why_no_nvdec
 from cutline.tools.finding import Finding
 
 __all__ = ["cuda_packages", "gpu_engine", "gpu_video", "nvidia", "tensorrt"]
@@ -108,7 +107,9 @@ def gpu_video() -> Finding:
     if lacking := next((name for name in (DECODING, ENCODING) if not is_there(name)), None):
         remedy = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
         return Finding("video on the GPU", "optional", f"{cpu}; the driver came without {lacking}", remedy)
-    decoder, encoder = _why_no_nvdec(), why_no_nvenc()
+    with explaining():
+        decoder = why_no_nvdec()
+    encoder = why_no_nvenc()
     decodes = f"decodes on the CPU ({decoder})" if decoder else "decodes on the GPU with --decoder nvdec"
     encodes = f"encodes on the CPU ({encoder})" if encoder else "encodes H.264 there with --encoder nvenc"
     found = _version("PyNvVideoCodec")
@@ -118,16 +119,6 @@ def gpu_video() -> Finding:
         "optional" if decoder or encoder else "ok",
         "; ".join([f"`cutline run` {decodes}, {encodes}", *programs]),
     )
-
-
-def _why_no_nvdec() -> str:
-    """Open the GPU's decoder for a moment; why it does not, or nothing."""
-    try:
-        with explaining():
-            open_nvdec(0, lambda: "")
-    except DeviceError as error:
-        return str(error.facts.get("reason", error.what))
-    return ""
 
 
 def _version(package: str) -> str | None:

@@ -19,6 +19,7 @@ from cutline.benchmarks.gpu.record import Check, NotRun
 from cutline.runtime.errors import DeviceError, DeviceLostError
 from cutline.runtime.frame import Frame, FrameFormat, Planes, Timestamp, allocate_planes
 from cutline.runtime.sinks import SinkOptions, StreamInfo, open_sink
+from cutline.runtime.sinks.base import composite_of
 from cutline.runtime.sinks.codec import why_no_nvenc
 
 __all__ = ["NAME", "check_files"]
@@ -111,8 +112,8 @@ def _read(path: Path, shots: list[Frame]) -> tuple[list[float], list[float]]:
     own, others = [], []
     with av.open(str(path)) as container:
         for picture, shot, other in zip(container.decode(video=0), shots, shots[-1:] + shots[:-1], strict=False):
-            own.append(_psnr(picture, shot.composite))
-            others.append(_psnr(picture, other.composite))
+            own.append(_psnr(picture, composite_of(shot)))
+            others.append(_psnr(picture, composite_of(other)))
     return own, others
 
 

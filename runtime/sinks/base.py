@@ -17,22 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutline.runtime.errors import InternalError, OutputError, StorageError, UsageError
-from cutline.runtime.frame import Frame, FrameFormat, OnGpu
+from cutline.runtime.frame import Frame, FrameFormat, OnGpu, Planes
 
 __all__ = [
-    *(
-        "ENCODER",
-        "OnGpu",
-        "Sink",
-        "SinkOptions",
-        "SinkTraits",
-        "StreamInfo",
-        "alpha_of",
-        "creating",
-        "reason",
-        "storing",
-    ),
-    "write_all",
+    *("ENCODER", "Sink", "SinkOptions", "SinkTraits", "StreamInfo", "alpha_of", "composite_of", "creating", "reason"),
+    *("storing", "write_all"),
 ]
 
 ENCODER = re.compile(r"x264|nvenc(?::(\d{1,3}))?")
@@ -155,6 +144,17 @@ def storing(path: Path | str) -> Iterator[None]:
             path=str(path),
             reason=reason(error),
         ) from error
+
+
+def composite_of(frame: Frame) -> Planes:
+    """The frame's composite, for sinks that take it from the host.
+
+    Raises:
+        InternalError: it stays on a GPU.
+    """
+    if frame.composite is None:
+        raise InternalError("a frame stayed on the GPU", remedy="Ask for composites on the host for this sink.")
+    return frame.composite
 
 
 def alpha_of(frame: Frame) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cutline.runtime.errors import DeviceError
 from cutline.runtime.frame import Frame
-from cutline.runtime.sinks.base import StreamInfo
+from cutline.runtime.sinks.base import StreamInfo, composite_of
 from cutline.runtime.sinks.picture import Picture, convert, plane_rows
 
 __all__ = ["DisplaySink"]
@@ -77,7 +77,7 @@ class DisplaySink:
         if self.ended:
             return
         index = self._frames % 2
-        bgr = convert(self._picture.fill(frame.composite), self._colour, "bgr24", full_range=True, exact=False)
+        bgr = convert(self._picture.fill(composite_of(frame)), self._colour, "bgr24", full_range=True, exact=False)
         self._shared[index] = plane_rows(bgr.planes[0])[:, : 3 * bgr.width]
         if self._frames:
             self.ended = self._answer() == b"closed\n"

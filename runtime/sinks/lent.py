@@ -6,19 +6,23 @@ Source: DLPack 0.8, dlpack.h: DLManagedTensor; PyAV 18.1: VideoFrame.from_dlpack
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Final, final
+from typing import Final, final
 
 import av
-from av.codec.hwaccel import HWAccel
 
-from cutline.runtime.frame import FrameFormat, OnGpu, Surface
+from cutline.runtime.errors import InternalError
+from cutline.runtime.frame import Frame, FrameFormat, OnGpu
 
 __all__ = ["Lender", "why_not_lent"]
 
 CUDA, UNSIGNED = 2, 1  # kDLCUDA, kDLUInt
 _NAME: Final = b"dltensor"
-_Deleter: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_KEEP: Final = _Deleter(lambda tensor: None)  # what is lent is the slot's; nobody frees it
+_new_capsule: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
+    ("PyCapsule_New", ctypes.pythonapi)
+)
+# FFmpeg calls it from any thread and at any time when it lets go of a frame. What is lent is the slot's, and nobody
+# frees it: so this is a function in C that only answers a question.
+_KEEP: Final = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p)
 
 
 class _Tensor(ctypes.Structure):
@@ -36,20 +40,17 @@ class _Tensor(ctypes.Structure):
         ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("byte_offset", ctypes.c_uint64),
         ("manager", ctypes.c_void_p),
-        ("deleter", _Deleter),
+        ("deleter", ctypes.c_void_p),
     )
 
 
-_TENSORS: Final[dict[tuple[int, ...], _Tensor]] = {}  # for good: FFmpeg looks at them when it lets go of a frame
+# for good, some hundred bytes a slot: FFmpeg looks at them when it lets go of a frame
+_TENSORS: Final[dict[tuple[int, ...], _Tensor]] = {}
 
 
-def why_not_lent(frame: FrameFormat) -> str:
-    """Why composites of this format cannot be encoded where they lie; empty: they can."""
-    if not hasattr(av.VideoFrame, "sw_format"):
-        return f"PyAV {av.__version__} is too old for it"
-    if frame.width % 2 or frame.height % 2:
-        return f"the size {frame.width}x{frame.height} is odd"
-    return ""
+def why_not_lent() -> str:
+    """Why composites cannot be encoded where they lie; empty: they can."""
+    return "" if hasattr(av.VideoFrame, "sw_format") else f"PyAV {av.__version__} is too old for it"
 
 
 @final
@@ -60,26 +61,24 @@ class Lender:
         from av.video.frame import CudaContext  # PyAV 18.1
 
         self._gpu, self._frame = gpu, frame
+        # not the primary context: FFmpeg refuses that where it was made with other flags than its own
         self._context = CudaContext(device_id=gpu.ordinal, primary_ctx=False, current_ctx=True)
-        self._capsule: Any = ctypes.pythonapi.PyCapsule_New
-        self._capsule.restype = ctypes.py_object
-        self._capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
-    def encoding(self) -> HWAccel:
-        """Settings of an encoder that takes these frames; the context is current in the calling thread now."""
-        self._gpu.attach()
-        return HWAccel("cuda", str(self._gpu.ordinal), options={"current_ctx": "1"})
+    def lend(self, frame: Frame) -> av.VideoFrame:
+        """Make a frame of a composite; it may be read until the composite's slot goes back.
 
-    def lend(self, surface: Surface) -> av.VideoFrame:
-        """Make a frame of a composite; it may be read until the composite's slot goes back."""
+        Raises:
+            InternalError: the composite is not on the GPU.
+        """
+        if frame.surface is None:
+            raise InternalError("a frame did not stay on the GPU", remedy="Report this.", index=frame.index)
         self._gpu.attach()
+        (luma, chroma, pitch), ordinal = frame.surface, self._gpu.ordinal
         width, height = self._frame.width, self._frame.height
-        planes = [
-            self._capsule(ctypes.addressof(_tensor(at, rows, width, surface.pitch, self._gpu.ordinal)), _NAME, None)
-            for at, rows in ((surface.luma, height), (surface.chroma, height // 2))
-        ]
+        tensors = _tensor(luma, height, width, pitch, ordinal), _tensor(chroma, height // 2, width, pitch, ordinal)
+        planes = [_new_capsule(ctypes.addressof(tensor), _NAME, None) for tensor in tensors]
         return av.VideoFrame.from_dlpack(
-            planes, "nv12", width, height, device_id=self._gpu.ordinal, cuda_context=self._context,
+            planes, "nv12", width, height, device_id=ordinal, cuda_context=self._context,
             primary_ctx=False, current_ctx=True,
         )  # fmt: skip
 

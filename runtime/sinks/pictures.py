@@ -14,7 +14,7 @@ from typing import Any, final
 import av
 
 from cutline.runtime.frame import Frame
-from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, creating, storing
+from cutline.runtime.sinks.base import SinkOptions, StreamInfo, alpha_of, composite_of, creating, storing
 from cutline.runtime.sinks.picture import Picture, convert, plane_rows
 
 __all__ = ["NUMBERED", "PngSink"]
@@ -63,7 +63,7 @@ class PngSink:
         Raises:
             StorageError: the disk is full; files written before are whole.
         """
-        picture = self._picture.fill(frame.composite)
+        picture = self._picture.fill(composite_of(frame))
         rgb = convert(picture, self._colour, "rgba" if self.wants_alpha else "rgb24", full_range=True)
         if self.wants_alpha:
             plane_rows(rgb.planes[0])[:, 3 : 4 * rgb.width : 4] = alpha_of(frame)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cutline.runtime.errors import OutputError, UsageError
 from cutline.runtime.frame import Frame, Planes
-from cutline.runtime.sinks.base import SinkOptions, StreamInfo, storing, write_all
+from cutline.runtime.sinks.base import SinkOptions, StreamInfo, composite_of, storing, write_all
 
 __all__ = ["StdoutSink"]
 
@@ -57,7 +57,7 @@ class StdoutSink:
         Raises:
             StorageError: the reader has gone, or the disk is full.
         """
-        packed, planes = self._planes, frame.composite
+        packed, planes = self._planes, composite_of(frame)
         packed.y[:], packed.u[:], packed.v[:] = planes.y, planes.u, planes.v
         with storing("-"):
             if self._frames == 0:

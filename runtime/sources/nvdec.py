@@ -23,7 +23,7 @@ from cutline.runtime.slots import SurfaceLayout
 from cutline.runtime.sources.look import Turn, look_of, read_turn
 from cutline.runtime.sources.trouble import ON_CPU
 
-__all__ = ["LIBRARY", "SurfaceCheck", "SurfaceSlots", "open_nvdec"]
+__all__ = ["LIBRARY", "SurfaceCheck", "SurfaceSlots", "open_nvdec", "why_no_nvdec"]
 
 LIBRARY: Final = "libnvcuvid.so.1"  # comes with the NVIDIA driver
 LEGACY: Final = Stream(1)  # CU_STREAM_LEGACY, cuda.h
@@ -62,6 +62,15 @@ def open_nvdec(ordinal: int, log: Callable[[], str]) -> HWAccel:
     if not opened:
         raise DeviceError("this FFmpeg came without NVDEC", remedy="Install PyAV's own wheel, or leave --decoder out.")
     return settings
+
+
+def why_no_nvdec(ordinal: int = 0) -> str:
+    """Open the GPU's decoder for a moment; why it does not, or nothing."""
+    try:
+        open_nvdec(ordinal, lambda: "")
+    except DeviceError as error:
+        return str(error.facts.get("reason", error.what))
+    return ""
 
 
 @final

@@ -132,7 +132,7 @@ def test_what_the_gpu_does_of_the_video_is_said_and_what_can_be_done(
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(doctor_gpu, "_version", lambda name: package)
     monkeypatch.setattr(doctor_gpu, "why_no_nvenc", lambda: encoder)
-    monkeypatch.setattr(doctor_gpu, "_why_no_nvdec", lambda: decoder)
+    monkeypatch.setattr(doctor_gpu, "why_no_nvdec", lambda: decoder)
     found = doctor_gpu.gpu_video()
     assert said in found.seen
     assert remedy in (found.remedy or "")

@@ -39,4 +39,5 @@ def composites(job: Job) -> Iterator[tuple[FrameFormat, Frame]]:
 def picture(composite: tuple[FrameFormat, Frame]) -> NDArray[np.uint8]:
     """As uint8[H, W, 3] RGB."""
     frame_format, frame = composite
+    assert frame.composite is not None  # nobody asked for it to stay on a GPU
     return rgb_of(frame.composite, frame_format.colour.matrix)

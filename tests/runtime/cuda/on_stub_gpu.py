@@ -26,10 +26,10 @@ from cutline.runtime.cuda.fake import A_CARD, FakeDriver
 from cutline.runtime.cuda.memory import Arena
 from cutline.runtime.errors import InternalError
 from cutline.runtime.runner import Runner
-from cutline.runtime.sinks import video
 from cutline.runtime.sinks.codec import why_no_nvenc
+from cutline.runtime.sinks.encoder import VideoEncoder
 from cutline.runtime.sinks.partfile import PartFile
-from cutline.tools.doctor_gpu import _why_no_nvdec
+from cutline.runtime.sources.nvdec import why_no_nvdec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -60,6 +60,20 @@ def gpu(kernels: Emulated, red: Bundle) -> Iterator[CudaEngine]:
     engine.close()
 
 
+@pytest.fixture
+def odd_clip(tmp_path: Path) -> Path:
+    """161x90, which VP9 can hold."""
+    path = tmp_path / "odd.webm"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libvpx-vp9", rate=25, options={"deadline": "realtime", "cpu-used": "8"})
+        stream.width, stream.height, stream.pix_fmt = 161, 90, "yuv420p"
+        for number in range(FRAMES):
+            picture = np.full((90, 161, 3), 40 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
 def planes_of(path: Path) -> list[NDArray[np.uint8]]:
     """A file's frames: uint8[3 H / 2, W], I420."""
     with av.open(str(path)) as file:
@@ -82,7 +96,7 @@ def options_for(clip: Path, output: Path, **more: Any) -> StreamOptions:
 
 
 def test_the_stub_is_what_ffmpeg_finds() -> None:
-    assert (why_no_nvenc(), _why_no_nvdec()) == ("", "")
+    assert (why_no_nvenc(), why_no_nvdec()) == ("", "")
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "nvdec"])
@@ -112,28 +126,61 @@ def test_nothing_but_the_matte_comes_back(gpu: CudaEngine, clip: Path, tmp_path:
     assert max(copied) < 320 * 180 // 2  # tables, the matte of the small network, and no plane of a picture
 
 
-def full_disk(*given: object) -> int:  # noqa: ARG001
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def fails_at(call: int) -> Any:
+    """A disk that is full from that write on."""
+    count, write = iter(range(1 << 20)), PartFile.write
+
+    def written(file: PartFile, data: bytes) -> int:
+        if next(count) >= call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    return written
 
 
-@pytest.mark.parametrize("full", [False, True])
+def unnamed(file: PartFile) -> None:
+    """A file that cannot get its final name."""
+    file.leave()
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("case", ["well", "full at once", "full later", "no name"])
 def test_the_encoder_is_gone_before_the_memory_that_it_reads(
-    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """An error keeps what its frames held, and a packet its stream."""
+    """An error keeps what its frames held, and some packets keep their stream."""
     told: list[str] = []
     close = Arena.close
     monkeypatch.setattr(Arena, "close", lambda arena: (told.append(LOG.read_text()), close(arena)))
-    if full:
-        monkeypatch.setattr(PartFile, "write", full_disk)
+    if case == "no name":
+        monkeypatch.setattr(PartFile, "keep", unnamed)
+    elif case != "well":
+        monkeypatch.setattr(PartFile, "write", fails_at(0 if case == "full at once" else 4))
     gc.disable()  # it may come at any time, or not
     try:
         report = Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run()
     finally:
         gc.enable()
-    assert ("No space left" in str(report.error)) is full
+    assert (report.error is None) is (case == "well")
     assert told
+    assert "registered" in told[0]
     assert all(text.count("encoder opened") == text.count("encoder closed") == 1 for text in told)
+
+
+def test_nothing_is_allocated_for_frames_that_are_lent(gpu: CudaEngine, clip: Path, tmp_path: Path) -> None:
+    assert Runner(gpu, options_for(clip, tmp_path / "out.mp4", decoder="cpu")).run().error is None
+    assert "taken" not in LOG.read_text()
+
+
+def test_a_refusal_comes_with_the_first_frame_and_leaves_no_file(
+    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB_REFUSES", "1")
+    report = Runner(gpu, options_for(clip, tmp_path / "out.mp4", decoder="cpu")).run()
+    assert report.exit_code == 69
+    assert "the GPU does not encode these frames" in str(report.error)
+    assert "reason='OpenEncodeSessionEx failed" in str(report.error)
+    assert list(tmp_path.glob("out*")) == []
 
 
 def test_a_stream_may_run_in_another_thread_than_it_was_opened_in(gpu: CudaEngine, clip: Path, tmp_path: Path) -> None:
@@ -156,37 +203,34 @@ def test_an_encoder_on_another_gpu_is_fed_from_the_host(
     elsewhere.close()
 
 
-def test_an_odd_size_goes_through_the_host_and_says_so(
-    gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cutline.runtime.runner.why_not_lent", lambda frame: f"the size {frame.width}x180 is odd")
-    options = options_for(clip, tmp_path / "out.mp4")
+def test_an_odd_size_goes_through_the_host_and_says_so(gpu: CudaEngine, odd_clip: Path, tmp_path: Path) -> None:
+    options = options_for(odd_clip, tmp_path / "out.mp4", decoder="cpu")
     report = Runner(gpu, options).run()
-    assert report.notices == ["frames go to the GPU's encoder through the host: the size 320x180 is odd"]
+    assert report.error is None
+    assert report.notices[0] == "frames go to the GPU's encoder through the host: the size 161x90 is odd"
     assert "registered" not in LOG.read_text()
-    np.testing.assert_array_equal(planes_of(Path(options.output)), composites(gpu, replace(options, output="null://")))
+    assert [picture.shape for picture in planes_of(Path(options.output))] == [(135, 162)] * FRAMES
 
 
 def test_an_encoder_that_keeps_a_lent_frame_is_not_trusted(
     gpu: CudaEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its slot would be written again while the encoder reads it."""
-    encode = av.VideoStream.encode
     kept: list[Any] = []
 
     class Keeping:
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
+        def __init__(self, codec: Any) -> None:
+            self._codec = codec
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._stream, name)
+            return getattr(self._codec, name)
 
         def encode(self, picture: Any) -> list[Any]:
-            kept.extend(encode(self._stream, picture))
+            kept.extend(self._codec.encode(picture))
             return []
 
-    add = video.VideoFileSink._add_video
-    monkeypatch.setattr(video.VideoFileSink, "_add_video", lambda sink, options: Keeping(add(sink, options)))
+    add = VideoEncoder._add_stream
+    monkeypatch.setattr(VideoEncoder, "_add_stream", lambda *given: Keeping(add(*given)))
     report = Runner(gpu, options_for(clip, tmp_path / "out.mp4")).run()
     assert "the GPU's encoder kept a frame that was lent" in str(report.error)
     assert report.exit_code == InternalError.exit_code

@@ -13,7 +13,7 @@ import pytest
 from cutline.runtime.cuda import watchdog
 from cutline.runtime.errors import DeviceError, DeviceLostError, UsageError
 from cutline.runtime.options import StreamOptions
-from cutline.runtime.sinks import SinkOptions, codec, describe_sink, open_sink, video
+from cutline.runtime.sinks import SinkOptions, codec, describe_sink, encoder, open_sink
 from cutline.runtime.sinks.codec import explaining, said, why_no_nvenc
 from cutline.runtime.sinks.recipes import NVENC, RECIPES, X264, by_gpu
 
@@ -91,8 +91,8 @@ def test_a_gpu_that_fails_while_it_encodes_is_a_lost_device_and_what_was_stored_
     source = clip(count=30)
     path = tmp_path / "out.mp4"
     sink: Any = open_sink(str(path), source.info, SinkOptions())
-    monkeypatch.setattr(video, "NVENC", X264)
-    sink._stream = Fails(sink._stream, 25)
+    monkeypatch.setattr(encoder, "NVENC", X264)
+    sink._encoder._codec = Fails(sink._encoder._codec, 25)
     for index in range(24):
         sink.write(source.frame(index))
     with pytest.raises(DeviceLostError, match="external library") as caught:
@@ -115,9 +115,9 @@ def test_a_gpu_that_hangs_while_it_encodes_is_seen(clip: Any, tmp_path: Path, mo
                 dog.look()
             return super().encode(picture)
 
-    monkeypatch.setattr(video, "NVENC", X264)
+    monkeypatch.setattr(encoder, "NVENC", X264)
     sink: Any = open_sink(str(tmp_path / "out.mp4"), source.info, SinkOptions())
-    sink._stream = Hangs(sink._stream, 9)
+    sink._encoder._codec = Hangs(sink._encoder._codec, 9)
     dog = watchdog.Watchdog(lost.append, look_s=60.0)
     try:
         sink.write(source.frame(0))
@@ -181,7 +181,7 @@ def test_outputs_that_open_at_the_same_time_leave_ffmpeg_as_silent_as_it_was() -
 def test_an_ffmpeg_that_was_built_without_the_encoder_is_a_missing_device(
     clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("codec", "recipes", "video"):
+    for module in ("codec", "encoder", "recipes"):
         monkeypatch.setattr(f"cutline.runtime.sinks.{module}.NVENC", "h264_of_nobody")
     assert "came without" in why_no_nvenc()
     with pytest.raises(DeviceError, match="h264_of_nobody"):
