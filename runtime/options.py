@@ -14,7 +14,6 @@ from cutline.runtime.errors import CutlineError, NoInputError, OutputError, Usag
 from cutline.runtime.printable import printable
 from cutline.runtime.sinks.base import ENCODER
 from cutline.runtime.sources.address import Address, Kind, list_pictures
-from cutline.runtime.sources.records import DECODER
 
 __all__ = ["StreamOptions"]
 
@@ -42,7 +41,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     frames: int | None = None  # stop after so many frames
     audio: bool = True  # copy the input's sound where the output can hold it
     stdout: Literal["y4m", "raw", "events"] = "y4m"  # what the output "-" carries
-    decoder: str = "cpu"  # or nvdec[:N], the decoder of the NVIDIA GPU that the network runs on
+    decoder: Literal["cpu", "nvdec"] = "cpu"  # nvdec: the decoder of the NVIDIA GPU that the network runs on
     encoder: str = "x264"  # of .mp4 and .mkv: x264, or nvenc[:N], the encoder of an NVIDIA GPU
 
     def __post_init__(self) -> None:
@@ -58,7 +57,6 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         self._demand(self._positive(self.pace), "pace", "a number of frames per second above 0")
         self._demand(self._positive(self.learn_plate), "learn_plate", "a number of seconds above 0")
         self._demand(self.frames is None or self.frames > 0, "frames", "a number above 0")
-        self._demand(bool(DECODER.fullmatch(self.decoder)), "decoder", "cpu, nvdec or nvdec:N")
         self._demand(bool(ENCODER.fullmatch(self.encoder)), "encoder", "x264, nvenc or nvenc:N")
         self._demand(0 <= self.style_strength <= 1, "style_strength", "a number from 0 to 1")
         if self.plate is not None and self.learn_plate is not None:
@@ -81,12 +79,6 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def shown_name(self) -> str:
         """The name in reports."""
         return printable(self.name or Path(self.input).name or self.input)
-
-    @property
-    def decoding_gpu(self) -> int | None:
-        """Ordinal of the GPU that decodes; None: the CPU does."""
-        found = DECODER.fullmatch(self.decoder)
-        return None if self.decoder == "cpu" or found is None else int(found[1] or 0)
 
     def _demand(self, truth: bool, field: str, wanted: str) -> None:
         if not truth:

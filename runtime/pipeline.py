@@ -190,13 +190,13 @@ class Pipeline:
             pace_fps=options.pace,
             loop=options.loop,
             frame_limit=options.frames,
-            gpu=options.decoding_gpu,
+            gpu=_decoding_gpu(options, network),
         )
         learnt = None
         if options.learn_plate is not None:
             engine = _engine(network, undo)
             check_plate(options, engine)
-            _check_decoder(options, engine)
+            _decoding_gpu(options, engine)
             from cutline.runtime.plate_learning import learn_plate  # brings OpenCV: 0.2 s that only learning pays
 
             learnt = learn_plate(options, engine.contract.frame, opener, self._notify)
@@ -209,7 +209,7 @@ class Pipeline:
             try:
                 engine = _engine(network, undo)
                 check_plate(options, engine)
-                _check_decoder(options, engine)
+                _decoding_gpu(options, engine)
                 self._source = opening.result()
             except BaseException:  # what is being opened is not waited for
                 opener.stop()
@@ -375,15 +375,23 @@ def _close_opened(opening: Future[Source]) -> None:
         opening.result().close()
 
 
-def _check_decoder(options: StreamOptions, engine: Engine) -> None:
-    """Frames that are decoded on a GPU can be worked on there alone."""
-    if options.decoding_gpu not in (None, engine.gpu):
+def _decoding_gpu(options: StreamOptions, network: Bundle | Engine) -> int | None:
+    """The GPU that decodes: the network's, which is the first one where it is opened here; None: the CPU.
+
+    Raises:
+        DeviceError: a GPU is to decode, and the network runs on the CPU.
+    """
+    if options.decoder == "cpu":
+        return None
+    if isinstance(network, Bundle):
+        return 0
+    if network.gpu is None:
         raise DeviceError(
-            "frames would be decoded on a GPU where the network is not",
-            remedy=f"Give --device cuda:{options.decoding_gpu} too, or leave --decoder out.",
-            decoder=options.decoder,
-            device=engine.device,
+            "the GPU's decoder is asked for, and the network runs on the CPU",
+            remedy="Give --device cuda too, or leave --decoder out.",
+            device=network.device,
         )
+    return network.gpu
 
 
 def _engine(network: Bundle | Engine, undo: ExitStack) -> Engine:

@@ -6,6 +6,7 @@
 // STUB_PICTURES: the file: width and height as 32-bit numbers, then NV12 pictures. Without it they are grey: luma
 // n + 1, chroma n + 101. STUB_LOG: a file for what is worth knowing. STUB_REFUSES: neither codec opens.
 // STUB_SHARES_NOTHING: memory cannot be shared. STUB_BREAKS=n: the n-th event that is waited for finds the device lost.
+// STUB_FAILS=n: decoded pictures from the n-th on cannot be had.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -15,7 +16,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -80,13 +83,42 @@ EXPORT int cuIpcCloseMemHandle(u64 address) {
 EXPORT int cuMemHostRegister_v2(void*, size_t, unsigned) { return 0; }
 EXPORT int cuMemHostGetDevicePointer_v2(u64* device, void* host, unsigned) { *device = (u64)host; return 0; }
 EXPORT int cuMemHostUnregister(void*) { return 0; }
-EXPORT int cuMemcpyAsync(u64 to, u64 from, size_t nbytes, u64) {
-    std::memmove((void*)to, (void*)from, nbytes);
+
+// Work of a stream is done when somebody waits for it, and not before: whoever forgets to order or to wait reads what
+// was there. The default stream goes by 0 and 1.
+struct Work {
+    std::function<void()> act;
+    u64 event;  // else: wait for what this one was recorded behind
+};
+struct Mark {
+    u64 stream;
+    size_t behind;
+};
+static std::recursive_mutex working;
+static std::map<u64, std::vector<Work>> streams;
+static std::map<u64, size_t> done;
+static std::map<u64, Mark> marks;
+static void run(u64 stream, size_t until) {
+    while (done[stream] < until) {
+        Work& next = streams[stream][done[stream]++];
+        if (next.act) {
+            next.act();
+            next.act = nullptr;
+        } else if (marks.count(next.event)) {
+            run(marks[next.event].stream, marks[next.event].behind);
+        }
+    }
+}
+static int queue(u64 stream, std::function<void()> act, u64 event = 0) {
+    std::lock_guard<std::recursive_mutex> hold(working);
+    streams[stream > 1 ? stream : 0].push_back({act, event});
     return 0;
 }
-EXPORT int cuMemsetD8Async(u64 to, unsigned char value, size_t nbytes, u64) {
-    std::memset((void*)to, value, nbytes);
-    return 0;
+EXPORT int cuMemcpyAsync(u64 to, u64 from, size_t nbytes, u64 stream) {
+    return queue(stream, [=] { std::memmove((void*)to, (void*)from, nbytes); });
+}
+EXPORT int cuMemsetD8Async(u64 to, unsigned char value, size_t nbytes, u64 stream) {
+    return queue(stream, [=] { std::memset((void*)to, value, nbytes); });
 }
 struct Copy2D {  // CUDA_MEMCPY2D
     size_t from_x, from_y;
@@ -101,15 +133,28 @@ struct Copy2D {  // CUDA_MEMCPY2D
     void* to_array;
     size_t to_pitch, width, height;
 };
-EXPORT int cuMemcpy2DAsync_v2(const Copy2D* c, u64) {
-    const char* from = c->from_type == 1 ? (char*)c->from_host : (char*)c->from_device;
-    char* to = c->to_type == 1 ? (char*)c->to_host : (char*)c->to_device;
-    for (size_t y = 0; y < c->height; y++)
-        std::memcpy(to + (c->to_y + y) * c->to_pitch + c->to_x,
-                    from + (c->from_y + y) * c->from_pitch + c->from_x, c->width);
+EXPORT int cuMemcpy2DAsync_v2(const Copy2D* given, u64 stream) {
+    const Copy2D c = *given;
+    const char* from = c.from_type == 1 ? (char*)c.from_host : (char*)c.from_device;
+    char* to = c.to_type == 1 ? (char*)c.to_host : (char*)c.to_device;
+    std::vector<char> rows(c.width * c.height);  // taken now: a decoder's surface is gone by then
+    for (size_t y = 0; y < c.height; y++)
+        std::memcpy(&rows[y * c.width], from + (c.from_y + y) * c.from_pitch + c.from_x, c.width);
+    return queue(stream, [=] {
+        for (size_t y = 0; y < c.height; y++)
+            std::memcpy(to + (c.to_y + y) * c.to_pitch + c.to_x, &rows[y * c.width], c.width);
+    });
+}
+EXPORT int cuStreamSynchronize(u64 stream) {
+    std::lock_guard<std::recursive_mutex> hold(working);
+    stream = stream > 1 ? stream : 0;
+    run(stream, streams[stream].size());
     return 0;
 }
-EXPORT int cuMemcpy2D_v2(const Copy2D* c) { return cuMemcpy2DAsync_v2(c, 0); }
+EXPORT int cuMemcpy2D_v2(const Copy2D* c) {
+    cuMemcpy2DAsync_v2(c, 0);
+    return cuStreamSynchronize(0);
+}
 
 // ---- device, context, streams, events: what is made is a number -----------------------------------------------------
 
@@ -150,12 +195,18 @@ EXPORT int cuCtxGetStreamPriorityRange(int* low, int* high) { *low = 0; *high = 
 EXPORT int cuMemGetInfo_v2(size_t* left, size_t* total) { *left = 1u << 29; *total = 1u << 30; return 0; }
 EXPORT int cuStreamCreateWithPriority(u64* stream, unsigned, int) { *stream = ++made; return 0; }
 EXPORT int cuStreamDestroy_v2(u64) { return 0; }
-EXPORT int cuStreamSynchronize(u64) { return 0; }
-EXPORT int cuStreamWaitEvent(u64, u64, unsigned) { return 0; }
+EXPORT int cuStreamWaitEvent(u64 stream, u64 event, unsigned) { return queue(stream, nullptr, event); }
 EXPORT int cuEventCreate(u64* event, unsigned) { *event = ++made; return 0; }
 EXPORT int cuEventDestroy_v2(u64) { return 0; }
-EXPORT int cuEventRecord(u64, u64) { return 0; }
-EXPORT int cuEventSynchronize(u64) {
+EXPORT int cuEventRecord(u64 event, u64 stream) {
+    std::lock_guard<std::recursive_mutex> hold(working);
+    stream = stream > 1 ? stream : 0;
+    marks[event] = {stream, streams[stream].size()};
+    return 0;
+}
+EXPORT int cuEventSynchronize(u64 event) {
+    std::lock_guard<std::recursive_mutex> hold(working);
+    if (marks.count(event)) run(marks[event].stream, marks[event].behind);
     static int waited = 0;
     const char* breaks = std::getenv("STUB_BREAKS");
     return breaks && ++waited >= std::atoi(breaks) ? 719 : 0;  // CUDA_ERROR_LAUNCH_FAILED
@@ -231,6 +282,8 @@ EXPORT int cuvidDecodePicture(Decoder* decoder, const PicParams* picture) {
 EXPORT int cuvidMapVideoFrame64(Decoder* decoder, int index, u64* address, unsigned* pitch, void*) {
     const size_t luma = decoder->pitch * decoder->height;
     int n = decoder->pictures.at(index);
+    const char* fails = std::getenv("STUB_FAILS");
+    if (fails && n >= std::atoi(fails)) return 719;
     char* surface = (char*)std::malloc(luma * 3 / 2);
     *address = (u64)surface;
     *pitch = decoder->pitch;

@@ -73,7 +73,7 @@ def run(
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
     audio: Annotated[bool, typer.Option(help="Copy the input's sound.")] = True,
     stdout: Annotated[str, typer.Option(help="What the output - carries: y4m, raw or events.")] = "y4m",
-    decoder: Annotated[str, typer.Option(help="cpu, or nvdec[:N] on the NVIDIA GPU of --device.")] = "cpu",
+    decoder: Annotated[str, typer.Option(help="cpu, or nvdec: the NVIDIA GPU of --device.")] = "cpu",
     encoder: Annotated[str, typer.Option(help="Of H.264: x264, or nvenc[:N] on an NVIDIA GPU.")] = "x264",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",

@@ -8,7 +8,7 @@ import tempfile
 import time
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
 import numpy as np
@@ -41,7 +41,7 @@ def check_runs(bed: Bed, *, form: FrameFormat = FORM, frames: int = FRAMES) -> C
     figures: dict[str, float | int | str] = {}
     faults = list[str]()
     told = [f"this GPU has no {codec}: {why}" for codec, why in lacks.items() if why]
-    decoders = ["cpu"] + ([] if lacks["nvdec"] else ["nvdec"])
+    decoders: list[Literal["cpu", "nvdec"]] = ["cpu"] if lacks["nvdec"] else ["cpu", "nvdec"]
     encoders = ["x264"] + ([] if lacks["nvenc"] else [f"nvenc:{ordinal}"])
     first: Path | None = None
     with tempfile.TemporaryDirectory() as folder:

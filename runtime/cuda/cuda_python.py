@@ -7,7 +7,7 @@ import importlib.metadata
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, NamedTuple, TypeVar, final
 
 from cutline.runtime.cuda.driver import (
     Device,
@@ -19,7 +19,6 @@ from cutline.runtime.cuda.driver import (
     Module,
     Pinned,
     Resource,
-    Shared,
     Stream,
 )  # fmt: skip
 from cutline.runtime.cuda.faults import STICKY, cuda_error
@@ -30,6 +29,13 @@ __all__ = ["CudaPython"]
 
 NAME_BYTES: Final = 64  # CU_IPC_HANDLE_SIZE, cuda.h
 DRIVER_TOO_OLD: Final = (12, 0)  # of CUDA: graphs with external events and cubins of our oldest compiler
+
+
+class Shared(NamedTuple):
+    """Device memory of another process, where it lies in this one."""
+
+    address: int
+    nbytes: int
 
 
 R = TypeVar("R", Memory, Shared, Pinned, Stream, Event, Module, Graph)
@@ -48,7 +54,7 @@ class CudaPython:
             DeviceError: no cuda-bindings, no driver, one that is too old, or no such device.
         """
         self._cu = _bindings()
-        self._owned: dict[tuple[str, int], Resource] = {}
+        self._owned: dict[tuple[str, int], Resource | Shared] = {}
         self._lock = threading.Lock()
         self._capturing: set[int] = set()
         self._lost = ""  # the error's name
@@ -94,13 +100,14 @@ class CudaPython:
         return ctypes.string_at(handle.getPtr(), NAME_BYTES)
 
     def open_shared(self, name: bytes, nbytes: int) -> Shared:
+        """Map what another process shares, until release(), which must come before that process lets go of it."""
         handle = self._cu.CUipcMemHandle()
         ctypes.memmove(handle.getPtr(), name, NAME_BYTES)
         flags = int(self._cu.CUipcMem_flags.CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
         address = self._call("opening another process's device memory", self._cu.cuIpcOpenMemHandle, handle, flags)
         return self._own(Shared(int(address), nbytes))
 
-    def release(self, resource: Resource) -> None:
+    def release(self, resource: Resource | Shared) -> None:
         cu = self._cu
         with self._lock:
             if self._owned.pop(_key(resource), None) is None:

@@ -4,7 +4,8 @@ cuda_python.py  over cuda-bindings: the default
 pycuda.py       inside a program that already lives on PyCUDA: its context; no graphs
 fake.py         no GPU: enforces order, lifetimes and a still steady state; the tests' ground
 
-Nothing here synchronises a whole stream or device, and no call takes the default stream: the host waits for events.
+Nothing here synchronises a whole stream or device: the host waits for events. No stream is the default one, but in the
+source process that decodes on the GPU (sources/nvdec.py), where FFmpeg works in it.
 Addresses are plain integers (unified virtual addressing: one address means one place, on the host or the device).
 """
 
@@ -25,7 +26,6 @@ __all__ = [
     "Module",
     "Pinned",
     "Resource",
-    "Shared",
     "Stream",
 ]
 
@@ -49,13 +49,6 @@ class Device:
 
 class Memory(NamedTuple):
     """Device memory."""
-
-    address: int
-    nbytes: int
-
-
-class Shared(NamedTuple):
-    """Device memory of another process, where it lies in this one."""
 
     address: int
     nbytes: int
@@ -100,7 +93,7 @@ class Graph(NamedTuple):
     handle: int
 
 
-Resource = Memory | Shared | Pinned | Stream | Event | Module | Graph
+Resource = Memory | Pinned | Stream | Event | Module | Graph
 
 
 class Driver(Protocol):
@@ -132,11 +125,7 @@ class Driver(Protocol):
         ...
 
     def share(self, memory: Memory) -> bytes:
-        """A name of this memory, of 64 bytes, by which other processes may open it while it lives."""
-        ...
-
-    def open_shared(self, name: bytes, nbytes: int) -> Shared:
-        """Map another process's memory, until release(), which must come before that process lets go of it."""
+        """A name of this memory, of 64 bytes, by which CudaPython in other processes opens it while it lives."""
         ...
 
     def release(self, resource: Resource) -> None:

@@ -32,7 +32,6 @@ from cutline.runtime.cuda.driver import (
     Module,
     Pinned,
     Resource,
-    Shared,
     Stream,
 )  # fmt: skip
 from cutline.runtime.cuda.fake_memory import FakeMemory, Range, RuleBroken
@@ -42,9 +41,7 @@ from cutline.runtime.cuda.watchdog import Call
 __all__ = ["FakeDriver", "HostKernel", "RuleBroken"]
 
 HostKernel = Callable[[Grid, Grid, bytes], None]  # grid, block, parameter struct
-MAKING: Final = frozenset(
-    {"alloc", "pin", "open_shared", "stream", "event", "load", "kernel", "begin_capture", "end_capture"}
-)
+MAKING: Final = frozenset({"alloc", "pin", "stream", "event", "load", "kernel", "begin_capture", "end_capture"})
 EXPLAINED: Final = {
     "CUDA_ERROR_OUT_OF_MEMORY": "out of memory",
     "CUDA_ERROR_STREAM_CAPTURE_ISOLATION": "dependency created on uncaptured work in another stream",
@@ -194,18 +191,13 @@ class FakeDriver:
         with self._enter("share", "sharing device memory"):
             return self._memory.share(memory)
 
-    def open_shared(self, name: bytes, nbytes: int) -> Shared:
-        with self._enter("open_shared", "opening another process's device memory"):
-            self._not_in_capture()
-            return self._memory.open_shared(name, nbytes)
-
     def release(self, resource: Resource) -> None:
         with self._enter("release", f"releasing {resource}"):
             if resource not in self.live:
                 raise RuleBroken("this was released before, or never ours", resource=resource)
             if self._lost is None:
                 self._unused(resource)
-            if isinstance(resource, (Memory, Shared, Pinned)):
+            if isinstance(resource, (Memory, Pinned)):
                 self._memory.release(resource)
             elif isinstance(resource, Module):
                 self._modules.remove(resource.handle)
@@ -461,7 +453,7 @@ class FakeDriver:
         pending = [w for q in self._queues.values() for w in q.waiting]
         if isinstance(resource, Stream) and self._queues[resource.handle].waiting:
             raise RuleBroken("a stream is released that has work to do", handle=resource.handle)
-        if isinstance(resource, (Memory, Shared, Pinned)):
+        if isinstance(resource, (Memory, Pinned)):
             first, last = resource.address, resource.address + resource.nbytes
             recorded = [(g[1][0], g[1][2]) for r in self._graphs.values() for g in r if g[0] not in ("record", "hold")]
             for what, ranges in [*((w.what, w.ranges) for w in pending), *recorded]:

@@ -9,7 +9,7 @@ from typing import Final, final
 
 import numpy as np
 
-from cutline.runtime.cuda.driver import Memory, Pinned, Shared
+from cutline.runtime.cuda.driver import Memory, Pinned
 from cutline.runtime.errors import InternalError
 
 __all__ = ["FakeMemory", "Range", "RuleBroken"]
@@ -36,20 +36,20 @@ class FakeMemory:
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
-        self._taken: dict[int, tuple[Memory | Shared, mmap.mmap]] = {}  # by address
+        self._taken: dict[int, tuple[Memory, mmap.mmap]] = {}  # by address
         self._files: dict[int, int] = {}  # descriptors of device memory, by address
         self._pinned: dict[int, int] = {}
-        self._released: list[tuple[Memory | Shared, mmap.mmap]] = []
+        self._released: list[tuple[Memory, mmap.mmap]] = []
 
     @property
     def free_bytes(self) -> int:
         """What alloc() can still give."""
-        return self._total - sum(taken.nbytes for taken, _ in self._taken.values() if isinstance(taken, Memory))
+        return self._total - sum(taken.nbytes for taken, _ in self._taken.values())
 
     @property
-    def live(self) -> set[Memory | Shared | Pinned]:
-        """What was taken, opened or pinned and not released."""
-        taken: set[Memory | Shared | Pinned] = {taken for taken, _ in self._taken.values()}
+    def live(self) -> set[Memory | Pinned]:
+        """What was taken or pinned and not released."""
+        taken: set[Memory | Pinned] = {taken for taken, _ in self._taken.values()}
         return taken | {Pinned(address, nbytes, address) for address, nbytes in self._pinned.items()}
 
     def alloc(self, nbytes: int) -> Memory | None:
@@ -70,19 +70,6 @@ class FakeMemory:
             raise RuleBroken("memory is shared that is not there", address=hex(memory.address))
         return NAME.pack(os.getpid(), self._files[memory.address], memory.nbytes)
 
-    def open_shared(self, name: bytes, nbytes: int) -> Shared:
-        """Map what another process named."""
-        process, file, there = NAME.unpack(name)
-        if there != nbytes or process == os.getpid():
-            raise RuleBroken("another process's memory is opened that is not so", nbytes=nbytes, there=there)
-        opened = os.open(f"/proc/{process}/fd/{file}", os.O_RDWR)
-        try:
-            backing, address = _mapped(opened, nbytes)
-        finally:
-            os.close(opened)
-        self._taken[address] = (Shared(address, nbytes), backing)
-        return Shared(address, nbytes)
-
     def pin(self, address: int, nbytes: int) -> Pinned | None:
         """Note host memory as pinned; None when part of it is already."""
         if address % PAGE:
@@ -92,9 +79,9 @@ class FakeMemory:
         self._pinned[address] = nbytes
         return Pinned(address, nbytes, address)
 
-    def release(self, resource: Memory | Shared | Pinned) -> None:
-        """Take back what alloc(), open_shared() or pin() gave."""
-        if isinstance(resource, (Memory, Shared)):
+    def release(self, resource: Memory | Pinned) -> None:
+        """Take back what alloc() or pin() gave."""
+        if isinstance(resource, Memory):
             self._released.append(self._taken.pop(resource.address))
         else:
             del self._pinned[resource.address]

@@ -23,7 +23,6 @@ from cutline.runtime.cuda.driver import (
     Module,
     Pinned,
     Resource,
-    Shared,
     Stream,
 )  # fmt: skip
 from cutline.runtime.cuda.faults import STICKY, cuda_error
@@ -34,7 +33,7 @@ __all__ = ["PyCuda"]
 
 PORTABLE, DEVICEMAP = 1, 2  # CU_MEMHOSTREGISTER_*, cuda.h
 
-R = TypeVar("R", Memory, Shared, Stream, Event, Module)
+R = TypeVar("R", Memory, Stream, Event, Module)
 
 
 @final
@@ -98,10 +97,6 @@ class PyCuda:
     def share(self, memory: Memory) -> bytes:
         return bytes(self._call("sharing device memory", self._cuda.mem_get_ipc_handle, memory.address))
 
-    def open_shared(self, name: bytes, nbytes: int) -> Shared:
-        opened = self._make("opening another process's device memory", self._cuda.IPCMemoryHandle, bytearray(name))
-        return self._keep(Shared(int(opened), nbytes), opened)
-
     def release(self, resource: Resource) -> None:
         if resource[0] not in self._owned:
             raise ValueError(f"{resource} is not ours, or was released before")
@@ -109,8 +104,6 @@ class PyCuda:
             kept = self._owned.pop(resource[0])
             if isinstance(resource, Memory) and not self._lost:
                 self._call("releasing memory", kept.free)
-            elif isinstance(resource, Shared) and not self._lost:
-                self._call("closing another process's memory", kept.close)
             elif isinstance(resource, Pinned) and not self._lost:
                 self._unpin(resource)
             del kept  # streams, events and modules go with PyCUDA's object

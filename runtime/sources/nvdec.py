@@ -30,8 +30,10 @@ LEGACY: Final = Stream(1)  # CU_STREAM_LEGACY, cuda.h
 CONTAINER: Final = "In a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video."
 
 
-def open_nvdec(ordinal: int, log: Callable[[], str]) -> HWAccel:
+def open_nvdec(ordinal: int, log: Callable[[], str]) -> tuple[HWAccel, object]:
     """Make the settings by which FFmpeg decodes on a GPU, once it has been seen that it can begin to.
+
+    The second of the two keeps the device's context, which takes long to make, until FFmpeg has it for good.
 
     Args:
         log: gives FFmpeg's last line, if it is known.
@@ -51,7 +53,7 @@ def open_nvdec(ordinal: int, log: Callable[[], str]) -> HWAccel:
         raise DeviceError("the NVIDIA driver's video decoder is not there", remedy=CONTAINER, lacks=LIBRARY) from error
     settings = HWAccel("cuda", str(ordinal), allow_software_fallback=False, is_hw_owned=True)
     try:
-        opened = av.CodecContext.create("h264", "r", hwaccel=settings).is_hwaccel
+        opened = av.CodecContext.create("h264", "r", hwaccel=settings)
     except (av.FFmpegError, OSError) as error:
         raise DeviceError(
             "the GPU cannot be opened for decoding",
@@ -59,9 +61,9 @@ def open_nvdec(ordinal: int, log: Callable[[], str]) -> HWAccel:
             gpu=ordinal,
             reason=log() or str(error),
         ) from error
-    if not opened:
+    if not opened.is_hwaccel:
         raise DeviceError("this FFmpeg came without NVDEC", remedy="Install PyAV's own wheel, or leave --decoder out.")
-    return settings
+    return settings, opened
 
 
 def why_no_nvdec(ordinal: int = 0) -> str:

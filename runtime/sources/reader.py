@@ -19,7 +19,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cutline.runtime.errors import BadInputError, DeviceError
+from cutline.runtime.errors import BadInputError, DeviceError, DeviceLostError
 from cutline.runtime.sources.address import Address, Kind, stable_device
 from cutline.runtime.sources.look import Turn
 from cutline.runtime.sources.transport import ends_torn
@@ -31,7 +31,7 @@ MAX_PIXELS: Final = 1 << 27  # of a decoded picture: 16384 x 8192; FFmpeg refuse
 LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}  # options of every demuxer and decoder
 PIXELS_PER_THREAD: Final = 125_000_000  # a second that one core decodes with ease: 1080p at 60 fps
 NOT_DECODED: Final = "the GPU does not decode this video"
-REFUSED: Final = 8  # packets at the beginning, none of which could be decoded: not damage, but a GPU that cannot
+REFUSED: Final = 8  # packets in a row from a key frame on, none of which could be decoded: not damage, but the GPU
 _NO_VIDEO_FORMATS: Final = frozenset({"tty"})  # FFmpeg would render a text file as a terminal
 _COVER: Final = av.stream.Disposition.attached_pic  # of an audio file
 _HDR: Final = {16: "PQ", 18: "HLG"}  # AVColorTransferCharacteristic
@@ -99,14 +99,16 @@ class VideoReader:
         """
         self._address, self._name, self._log = address, name, log
         self._hwaccel: HWAccel | None = None
+        kept: object = None
         if gpu is not None:
             from cutline.runtime.sources.nvdec import open_nvdec
 
-            self._hwaccel = open_nvdec(gpu, lambda: log.last)
+            self._hwaccel, kept = open_nvdec(gpu, lambda: log.last)
         self.broken: str | None = None
         self.turn: Turn | None = None
         self._cut: dict[int, bool] = {}  # by stream, sound too: its last packet was not whole
         self._container, self._stream = self._open()
+        del kept
         self.traits = self._traits()
 
     def __iter__(self) -> Iterator[av.VideoFrame | Lost]:
@@ -116,7 +118,7 @@ class VideoReader:
         end_s = 0.0
         lost: Lost | None = None
         damaged = False
-        began, failed = False, 0
+        began, failed, broke = False, 0, 0
         for packet in self._packets():
             packets += packet is not None and packet.size > 0
             try:
@@ -125,13 +127,21 @@ class VideoReader:
                 if isinstance(error, MemoryError):
                     raise explain(error, self._address, self._name, self._log.last) from error
                 lost = Lost(self._log.last or str(error))
-                failed += 1
-                if self._hwaccel is not None and not began and failed == REFUSED:
-                    raise self._refused(self._stream, lost.text) from error
+                if self._hwaccel is not None:
+                    failed += failed > 0 or (packet is not None and packet.is_keyframe)  # a camera is joined midway
+                    broke += isinstance(error, av.ExternalError)  # the driver said no
+                    if not began and failed == REFUSED:
+                        raise self._refused(self._stream, self._log.first) from error
+                    if began and broke == REFUSED:
+                        raise DeviceLostError(
+                            "the GPU's decoder failed", remedy=ON_CPU, input=self._name, reason=lost.text
+                        ) from error
                 yield lost
                 continue
             for frame in frames:
-                lost, damaged, began = None, frame.is_corrupt, True
+                if self._hwaccel is not None and not began:
+                    self._demand_whole(frame)
+                lost, damaged, began, broke = None, frame.is_corrupt, True, 0
                 end_s = frame.time or end_s
                 yield frame
         if self.broken is None:
@@ -188,12 +198,16 @@ class VideoReader:
                 container = self._open_container()
             except (av.FFmpegError, OSError) as error:
                 raise self._explain(error) from error
-            except RuntimeError as error:  # PyAV's, of a GPU that has a decoder for none of the streams
-                raise DeviceError(NOT_DECODED, remedy=ON_CPU, input=self._name, reason=str(error)) from error
+            except RuntimeError:  # PyAV's, where no stream can be decoded on a GPU, sound and text among them
+                self._hwaccel = None
+                opened, stream = self._open()  # says what it is, if that is no video
+                if opened is not None:
+                    undo.callback(opened.close)
+                raise self._refused(stream, "FFmpeg decodes this codec on the CPU only") from None
             undo.callback(container.close)
             stream = self._pick(container)
             if self._hwaccel is not None and not stream.codec_context.is_hwaccel:
-                raise self._refused(stream, "it has no decoder for this codec")
+                raise self._refused(stream, "FFmpeg decodes this codec on the CPU only")
             codec = stream.codec_context
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             rate = stream.guessed_rate or stream.average_rate
@@ -231,6 +245,13 @@ class VideoReader:
         if videos[0].codec_context is None:
             raise BadInputError("no decoder for this video", remedy="Convert it to H.264 first.", input=self._name)
         return videos[0]
+
+    def _demand_whole(self, frame: av.VideoFrame) -> None:
+        """Refuse what FFmpeg shows otherwise on a GPU: there it cuts at the right and bottom only, and evenly."""
+        codec = self._stream.codec_context
+        if (frame.width, frame.height) != (codec.width, codec.height):
+            what = "this video cannot stay on the GPU: its size is odd, or it is cut at the left or top"
+            raise BadInputError(what, remedy=ON_CPU, input=self._name, size=f"{codec.width}x{codec.height}")
 
     def _refused(self, stream: VideoStream, why: str) -> DeviceError:
         return DeviceError(NOT_DECODED, remedy=ON_CPU, input=self._name, codec=stream.codec_context.name, reason=why)

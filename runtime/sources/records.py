@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -12,10 +11,9 @@ import msgspec
 from cutline.runtime.errors import CutlineError, UsageError
 from cutline.runtime.frame import Colour, FrameFormat, Matrix, Timestamp
 
-__all__ = ["DECODER", "DecodeStamps", "End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
+__all__ = ["DecodeStamps", "End", "Filled", "Notice", "Policy", "SourceInfo", "SourceOptions"]
 
 Policy = Literal["auto", "block", "latest"]
-DECODER = re.compile(r"cpu|nvdec(?::(\d{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

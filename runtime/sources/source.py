@@ -10,7 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
-from cutline.runtime.errors import BadInputError, CutlineError, InternalError, NoInputError, UsageError
+from cutline.runtime.errors import (
+    BadInputError,
+    CutlineError,
+    DeviceError,
+    InternalError,
+    NoInputError,
+    UsageError,
+)  # fmt: skip
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.slots import Slot, SlotPool, SlotState, SurfaceLayout
 from cutline.runtime.sources.address import Address, Kind, Redactor
@@ -28,6 +35,7 @@ from cutline.runtime.sources.messages import (
     Target,
 )
 from cutline.runtime.sources.records import End, Filled, Notice, SourceInfo, SourceOptions
+from cutline.runtime.sources.trouble import ON_CPU
 
 __all__ = ["Source"]
 
@@ -85,6 +93,7 @@ class Source:
         self._owed = 0  # frames that earlier processes lost and no Filled has told of
         self._last: tuple[int, int] | None = None  # pts, available_ns
         self._ended = False
+        self._told = ""  # why the source broke last
         self._early: deque[Notice] = deque()  # what was said while the input was opened
         self._wait_s = FIRST_WAIT_S
         self._retry_at: float | None = None
@@ -169,7 +178,7 @@ class Source:
         if message is not None:
             return self._handle(message)
         if self._child.channel.closed_by_peer:
-            return self._broke(self._child.obituary())
+            return self._broke(self._died())
         if self._patience_s(time.monotonic()) <= 0:
             return self._broke(self._stalled())
         return None
@@ -203,7 +212,7 @@ class Source:
             return self._end(None if self.info.live else error, skipped)
         self._next += skipped
         self._owed += skipped
-        first = self._opening_until is None
+        first, self._told = self._opening_until is None or error.what != self._told, error.what
         with self._lock:
             self._child.close(kill=True)
             self._opening_until = None
@@ -276,7 +285,7 @@ class Source:
             elif isinstance(message, Failed):
                 raise message.rebuild()
             elif self._child.channel.closed_by_peer:
-                raise self._child.obituary()
+                raise self._died()
             elif self._patience_s(time.monotonic()) <= 0:
                 raise self._stalled()
             elif given_up():
@@ -308,8 +317,16 @@ class Source:
         slow_s = PERIODS / min(rates, default=25.0)
         return max(slow_s, LIVE_STALL_S if self.info.live else FILE_STALL_S)
 
+    def _died(self) -> CutlineError:
+        error = self._child.obituary()
+        if self._options.gpu is None or not isinstance(error, BadInputError):
+            return error
+        return DeviceError("the GPU's decoder crashed, or took too long", remedy=ON_CPU, **error.facts)
+
     def _stalled(self) -> CutlineError:
         facts = self._child.facts()
+        if self._options.gpu is not None and self._opening_until is None:
+            return DeviceError("the GPU's decoder does not answer", remedy=ON_CPU, **facts)
         if self._address.kind in (Kind.STREAM, Kind.CAMERA) or self._opening_until is not None:
             return NoInputError("the source gives no frame", remedy="Check that it is on and sends.", **facts)
         return BadInputError("the decoder hangs on this input", remedy="Convert the input first.", **facts)

@@ -43,7 +43,7 @@ class LogTail:
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._last = ""
+        self._last = self._first = ""
 
     @property
     def last(self) -> str:
@@ -53,7 +53,13 @@ class LogTail:
                 lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
                 told = [_PREFIX.sub("", line) for line in lines if line and "Last message repeated" not in line]
                 self._last = told[-1][:300] if told else self._last
+                self._first = self._first or (told[0][:300] if told else "")
         return self._last
+
+    @property
+    def first(self) -> str:
+        """The first line that was ever written: of many that follow from one another, it has the cause."""
+        return self._first if self.last or self._first else ""
 
     def close(self) -> None:
         """Close the pipe; later calls do nothing."""

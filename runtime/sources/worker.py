@@ -114,6 +114,8 @@ class Worker:
                 _limit_memory(ADDRESS_SPACE)
             _limit_frame_time()
         with closing(_open_reader(address, self._redactor.name, self._log, request.gpu)) as reader:
+            if address.kind is not Kind.CUSTOM:
+                _limit_frame_time()  # opening a GPU takes long
             traits = reader.traits
             unit = Fraction(*request.resume.tick) if request.resume else traits.time_base
             clock = Clock(traits.time_base, traits.rate, self._say, unit=unit)

@@ -225,17 +225,10 @@ def test_a_frame_that_was_never_on_the_host_says_so(
         assert [frame.source for frame in pipeline] == [None]
 
 
-@pytest.mark.usefixtures("stub_gpu")
-@pytest.mark.parametrize("which", ["cpu", "gpu"])
-def test_frames_are_not_decoded_where_the_network_is_not(
-    pair: tuple[Any, CudaEngine],
-    clip: Path,
-    which: str,
-) -> None:
-    engine, decoder = (pair[0], "nvdec") if which == "cpu" else (pair[1], "nvdec:1")
-    with pytest.raises(DeviceError, match="frames would be decoded on a GPU where the network is not") as caught:
-        Pipeline(engine, StreamOptions(input=str(clip), decoder=decoder))
-    assert f"--device cuda:{decoder[6:] or 0}" in caught.value.remedy
+def test_frames_are_not_decoded_on_a_gpu_where_the_network_is_not(pair: tuple[Any, CudaEngine], clip: Path) -> None:
+    with pytest.raises(DeviceError, match="the network runs on the CPU") as caught:
+        Pipeline(pair[0], StreamOptions(input=str(clip), decoder="nvdec"))
+    assert "--device cuda" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("stub_gpu")

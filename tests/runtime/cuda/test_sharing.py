@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from cutline.runtime.cuda.fake import FakeDriver, RuleBroken
-
 pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
 
 OWNER = """
@@ -56,7 +54,7 @@ def run(**more: str) -> subprocess.CompletedProcess[str]:
 def test_what_another_process_writes_is_there(stub_gpu: Any) -> None:
     done = run()
     assert (done.stdout, done.stderr) == ("[5] [9]\n", "")
-    assert stub_gpu.log.read_text().split("\n")[:2] == [f"opened {4 << 20}", "closed 0"]
+    assert f"opened {4 << 20}\nclosed 0" in stub_gpu.log.read_text()
 
 
 @pytest.mark.gpu
@@ -71,10 +69,3 @@ def test_what_another_process_writes_is_there_on_a_gpu() -> None:
 def test_a_gpu_that_shares_nothing_says_so() -> None:
     done = run(STUB_SHARES_NOTHING="1")
     assert "CUDA_ERROR_NOT_SUPPORTED while sharing device memory" in done.stderr
-
-
-def test_the_fake_driver_opens_only_what_another_process_shares() -> None:
-    with FakeDriver() as driver:
-        name = driver.share(driver.alloc(4096))
-        with pytest.raises(RuleBroken, match="another process's memory"):
-            driver.open_shared(name, 4096)

@@ -142,7 +142,9 @@ def test_a_loop_goes_on_with_a_decoder_of_its_own(stub_gpu: Any, taker: Any, cli
     np.testing.assert_array_equal(np.stack(taken.pictures), np.stack([wanted[i % 20] for i in range(50)]))
 
 
-def test_a_live_source_whose_decoder_dies_goes_on_with_the_same_surfaces(taker: Any, clips: Clips) -> None:
+def test_a_live_source_whose_decoder_dies_goes_on_with_the_same_surfaces(
+    stub_gpu: Any, taker: Any, clips: Clips
+) -> None:
     stream = clips.make("nvdec.ts", frames=50, options={"g": "5"})
     with Feed(stream) as feed:
         taken = taker(feed.uri, SourceOptions(gpu=0, stall_timeout_s=2.0, open_timeout_s=20))
@@ -150,20 +152,14 @@ def test_a_live_source_whose_decoder_dies_goes_on_with_the_same_surfaces(taker: 
         taken.source._child._process.send_signal(signal.SIGKILL)
         while not any(notice.kind == "reconnected" for notice in taken.notices):
             taken.take(1)
+        for surface in (taken.surfaces.planes(slot.index) for slot in taken.pool.slots):
+            ctypes.memset(surface.y, 0, surface.luma_pitch * 48)
         before = len(taken.pictures)
         taken.take(3)
         assert len(taken.pictures) == before + 3
+        assert all(picture[:48].min() > 0 for picture in taken.pictures[before:])  # grey, and never black
+        assert stub_gpu.log.read_text().count("opened") == 2
         assert taken.indexes == sorted(set(taken.indexes))
-
-
-def test_the_source_process_lets_go_of_the_surfaces_before_they_are_freed(
-    stub_gpu: Any, taker: Any, clip: Path
-) -> None:
-    """Whoever frees memory that another process has open gets what CUDA calls undefined behaviour."""
-    taken = taker(clip).take(2)
-    assert f"opened {taken.surfaces.layout.nbytes}" in stub_gpu.log.read_text()
-    taken.source.close()
-    assert taken.source._child._process.returncode is not None
 
 
 def test_a_process_that_decodes_on_the_gpu_may_map_what_its_driver_wants(taker: Any, clip: Path) -> None:
@@ -177,7 +173,7 @@ def test_a_process_that_decodes_on_the_gpu_may_map_what_its_driver_wants(taker: 
 @pytest.mark.parametrize(
     ("recipe", "why"),
     [
-        ({"pixels": "yuv420p10le"}, "its pixels are p0"),
+        ({"pixels": "yuv420p10le"}, "its pixels are p010le"),
         ({"rotate": 90}, "it is turned"),
         ({"aspect": Fraction(4, 3)}, "its pixels are not square"),
         ({"options": {"x264-params": "interlaced=1", "flags": "+ildct+ilme"}}, "it is interlaced"),
@@ -204,15 +200,61 @@ def test_a_size_that_changes_ends_the_stream_after_the_frames_before(taker: Any,
     assert "it became 192x96" in taken.end.error.what
 
 
-@pytest.mark.parametrize("codec", ["ffv1", "libx264"])
-def test_a_codec_or_gpu_that_cannot_is_told_at_once(stub_gpu: Any, clips: Clips, codec: str) -> None:
-    clip = clips.make(f"nvdec-{codec}.mkv", codec=codec, frames=40)
+@pytest.mark.parametrize(
+    ("codec", "why"),
+    [("ffv1", "on the CPU only"), ("libsvtav1", "on the CPU only"), ("libx264", "Hardware is lacking")],
+)
+def test_a_codec_or_gpu_that_cannot_is_told_at_once(stub_gpu: Any, clips: Clips, codec: str, why: str) -> None:
+    """FFmpeg has dav1d for AV1, and asks no GPU."""
+    size = (64, 64) if codec == "libsvtav1" else (64, 48)
+    clip = clips.make(f"nvdec-{codec}.mkv", codec=codec, frames=40, size=size)
     stub_gpu.set(STUB_REFUSES=1)
     with pytest.raises(DeviceError, match="the GPU does not decode this video") as caught:
         Source(str(clip), ON_GPU)
     assert not isinstance(caught.value, DeviceLostError)
     assert caught.value.remedy == "Leave --decoder out: the CPU decodes it."
-    assert caught.value.facts["reason"]
+    assert why in str(caught.value.facts["reason"])
+
+
+@pytest.mark.usefixtures("stub_gpu")
+def test_what_holds_no_video_is_not_the_gpu_s_fault(clips: Clips) -> None:
+    sound = clips.sound_only("nvdec.m4a")
+    with pytest.raises(BadInputError, match="this has sound but no picture"):
+        Source(str(sound), ON_GPU)
+
+
+def noise(number: int, frame: av.VideoFrame) -> None:
+    """What cannot be compressed."""
+    for index, plane in enumerate(frame.planes):
+        plane.update(np.random.default_rng([number, index]).bytes(plane.buffer_size))
+
+
+def test_a_stream_that_is_joined_long_before_a_key_frame_is_waited_for(taker: Any, clips: Clips) -> None:
+    """Until then FFmpeg knows no parameters, and can decode nothing: no GPU is to blame."""
+    whole = clips.make("nvdec-late.ts", size=(320, 240), paint=noise, frames=70, options={"g": "60"})
+    with av.open(str(whole)) as video:
+        packets = [packet.pos for packet in video.demux(video.streams.video[0]) if packet.size]
+    late = whole.with_name("nvdec-joined.ts")
+    late.write_bytes(whole.read_bytes()[packets[5] :])
+    taken = taker(late).take()
+    assert len(taken.pictures) == 10
+    assert taken.end.error is None
+
+
+@pytest.mark.usefixtures("stub_gpu")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"codec": "libvpx-vp9", "size": (161, 91), "options": {"deadline": "realtime", "cpu-used": "8"}},
+        {"options": {"x264-params": "crop-rect=16,8,0,0"}},
+    ],
+    ids=["odd", "cut"],
+)
+def test_what_ffmpeg_shows_otherwise_on_a_gpu_is_refused(clips: Clips, recipe: dict[str, Any]) -> None:
+    recipe = {"size": (128, 96), **recipe}
+    clip = clips.make(f"nvdec-whole{recipe['size'][0]}.mkv", frames=4, **recipe)
+    with pytest.raises(BadInputError, match="its size is odd, or it is cut"):
+        Source(str(clip), ON_GPU)
 
 
 @pytest.mark.usefixtures("stub_gpu")
@@ -245,6 +287,31 @@ def test_a_device_that_is_lost_ends_the_stream_as_such(stub_gpu: Any, taker: Any
     assert len(taken.pictures) == 3
     error: CutlineError | None = taken.end.error
     assert isinstance(error, DeviceLostError)
+
+
+def test_a_decoder_that_the_driver_fails_is_a_lost_device_and_no_damage(
+    stub_gpu: Any, taker: Any, clips: Clips
+) -> None:
+    clip = clips.make("nvdec-fails.mkv", frames=60)
+    stub_gpu.set(STUB_FAILS=10)
+    taken = taker(clip).take()
+    assert len(taken.pictures) == 10
+    assert isinstance(taken.end.error, DeviceLostError)
+    assert "the GPU's decoder failed" in taken.end.error.what
+
+
+@pytest.mark.parametrize(
+    ("blow", "said"), [(signal.SIGSTOP, "does not answer"), (signal.SIGSEGV, "crashed, or took too long")]
+)
+def test_a_decoder_that_hangs_or_crashes_is_not_the_file_s_fault(
+    taker: Any, clip: Path, blow: signal.Signals, said: str
+) -> None:
+    taken = taker(clip, SourceOptions(gpu=0, loop=True, stall_timeout_s=1.0)).take(2)
+    taken.source._child._process.send_signal(blow)
+    taken.take(1000)
+    assert isinstance(taken.end.error, DeviceError)
+    assert said in taken.end.error.what
+    assert taken.end.error.remedy == "Leave --decoder out: the CPU decodes it."
 
 
 def test_damage_is_found_as_on_the_cpu(taker: Any, clips: Clips, tmp_path: Path) -> None:
