@@ -9,18 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeVar, final
 
-from cutline.runtime.cuda.driver import (
-    Device,
-    Event,
-    Graph,
-    Grid,
-    Kernel,
-    Memory,
-    Module,
-    Pinned,
-    Resource,
-    Stream,
-)  # fmt: skip
+from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Resource, Stream
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call
 from cutline.runtime.errors import CutlineError, DeviceError, DeviceLostError

@@ -22,18 +22,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, final
 
-from cutline.runtime.cuda.driver import (
-    Device,
-    Event,
-    Graph,
-    Grid,
-    Kernel,
-    Memory,
-    Module,
-    Pinned,
-    Resource,
-    Stream,
-)  # fmt: skip
+from cutline.runtime.cuda.driver import Device, Event, Graph, Grid, Kernel, Memory, Module, Pinned, Resource, Stream
 from cutline.runtime.cuda.fake_memory import FakeMemory, Range, RuleBroken
 from cutline.runtime.cuda.faults import STICKY, cuda_error
 from cutline.runtime.cuda.watchdog import Call

@@ -10,14 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
-from cutline.runtime.errors import (
-    BadInputError,
-    CutlineError,
-    DeviceError,
-    InternalError,
-    NoInputError,
-    UsageError,
-)  # fmt: skip
+from cutline.runtime.errors import BadInputError, CutlineError, DeviceError, InternalError, NoInputError, UsageError
 from cutline.runtime.frame import FrameFormat, Timestamp
 from cutline.runtime.slots import Slot, SlotPool, SlotState, SurfaceLayout
 from cutline.runtime.sources.address import Address, Kind, Redactor
