@@ -31,6 +31,7 @@ __all__ = [
     "view_planes",
 ]
 
+NOTHING = FrameFormat(width=2, height=2)  # the size of planes that nobody uses
 ALIGNMENT = 64  # bytes: a cache line, and what inference engines ask of tensors laid over foreign memory
 PAGE = 4096  # bytes; a slot starts on its own page
 
@@ -92,6 +93,7 @@ class SurfaceLayout(msgspec.Struct, frozen=True):
     name: bytes  # of that memory, for the driver
     nbytes: int
     slot_bytes: int  # from surface to surface
+    rows: tuple[int, int]  # of luma and of chroma
     pitch: int  # bytes from row to row, of luma and of chroma, which lies right behind it
 
 
@@ -117,7 +119,8 @@ class ArraySpec:
 class Slot:
     """Borrows its part of the pool's mapping. Only `SlotPool.move` changes `state`.
 
-    Where frames are decoded on the GPU, `source` is nothing but other words for `composite`.
+    Where frames are decoded on the GPU, `source` is nothing but other words for `composite`; where composites stay
+    there too, neither is a picture.
     """
 
     index: int
@@ -174,7 +177,7 @@ class SlotPool:
             raise UsageError("a pool needs at least one slot", remedy="Ask for a depth of 1 or more.", depth=depth)
         self.format, self.surface_pitch, self.composed = format, surface_pitch, composite
         plan = _Plan()
-        source = _plan_planes(plan, format)
+        source = _plan_planes(plan, format if composite or not surface_pitch else NOTHING)
         composed = _plan_planes(plan, format) if composite and not surface_pitch else source
         alpha_plane = plan.plane(format.width, format.height) if alpha else None
         offsets = {name: plan.take(spec.nbytes) for name, spec in arrays.items()}

@@ -108,11 +108,12 @@ class Surfaces:
         except BaseException:
             self._arena.close()
             raise
-        self.layout, self._rows = SurfaceLayout(name, self._arena.nbytes, step, pitch), frame.height
+        rows = frame.height, frame.chroma_height
+        self.layout = SurfaceLayout(name, self._arena.nbytes, step, rows, pitch)
 
     def planes(self, index: int) -> DevicePlanes:
         """A slot's surface."""
-        return nv12_at(self._arena["surfaces"] + index * self.layout.slot_bytes, self.layout.pitch, self._rows)
+        return nv12_at(self._arena["surfaces"] + index * self.layout.slot_bytes, self.layout.pitch, self.layout.rows[0])
 
     def close(self) -> None:
         """Give the memory back; nobody may have it open. Works twice."""

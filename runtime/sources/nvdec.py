@@ -139,17 +139,14 @@ class SurfaceCheck:
 class SurfaceSlots:
     """Owns a driver, and the slots' surfaces in this process, for as long as the process lives."""
 
-    def __init__(self, layout: SurfaceLayout, rows: tuple[int, int], ordinal: int) -> None:
+    def __init__(self, layout: SurfaceLayout, ordinal: int) -> None:
         """Open the surfaces.
 
-        Args:
-            rows: of luma and of chroma.
         Raises:
             DeviceError: no cuda-bindings, or this GPU shares no memory between processes.
         """
         self._layout, self._driver = layout, CudaPython(ordinal)
         self._address = self._driver.open_shared(layout.name, layout.nbytes).address
-        self._rows = rows
         self._stream = self._driver.stream()
         self._decoded, self._stored = self._driver.event(waited=False), self._driver.event()
 
@@ -162,10 +159,10 @@ class SurfaceSlots:
         driver, layout, stream = self._driver, self._layout, self._stream
         planes: tuple[Any, ...] = frame.planes
         luma = self._address + slot * layout.slot_bytes
-        targets = luma, luma + layout.pitch * self._rows[0]
+        targets = luma, luma + layout.pitch * layout.rows[0]
         driver.record(self._decoded, stream=LEGACY)
         driver.hold(self._decoded, stream=stream)
-        for plane, rows, target in zip(planes, self._rows, targets, strict=True):
+        for plane, rows, target in zip(planes, layout.rows, targets, strict=True):
             driver.copy(target, plane.buffer_ptr, layout.pitch * rows, stream=stream)
         driver.record(self._stored, stream=stream)
         driver.synchronise(self._stored)

@@ -294,7 +294,7 @@ class Worker:
             if message.surfaces is not None and self._gpu is not None:
                 from cutline.runtime.sources.nvdec import SurfaceSlots
 
-                return SurfaceSlots(message.surfaces, (layout.y.height, layout.u.height), self._gpu).store
+                return SurfaceSlots(message.surfaces, self._gpu).store
             _limit_memory(ADDRESS_SPACE + layout.nbytes)
             memory = mmap.mmap(fd, layout.nbytes)
         finally:

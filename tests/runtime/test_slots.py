@@ -215,3 +215,13 @@ def _descriptors() -> list[str]:
     if not folder.exists():
         pytest.skip("needs /proc")
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("composite", "pitch", "pictures"), [(True, 0, 2), (True, 256, 1), (False, 0, 1), (False, 256, 0)]
+)
+def test_pictures_that_are_elsewhere_take_no_memory(composite: bool, pitch: int, pictures: int) -> None:
+    form = FrameFormat(width=256, height=256)
+    pool = SlotPool(format=form, depth=1, arrays={}, alpha=False, composite=composite, surface_pitch=pitch)
+    assert abs(pool.layout.slot_bytes - pictures * 256 * 256 * 3 // 2) <= 4096
+    pool.close()
