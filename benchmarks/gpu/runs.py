@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cutline.benchmarks.gpu.bed import Bed
 from cutline.benchmarks.gpu.record import Check
 from cutline.benchmarks.gpu.video import FORM, FRAMES, LEAST_DB, RATE, write_clip
-from cutline.runtime.errors import DeviceLostError
+from cutline.runtime.errors import CutlineError, DeviceLostError
 from cutline.runtime.frame import FrameFormat
 from cutline.runtime.options import StreamOptions
 from cutline.runtime.runner import Runner, RunReport
@@ -52,8 +52,14 @@ def check_runs(bed: Bed, *, form: FrameFormat = FORM, frames: int = FRAMES) -> C
             options = StreamOptions(
                 input=str(clip), output=str(out), decoder=decoder, encoder=encoder, background="#00ff00", audio=False
             )
-            part, work, _ = _run(bed, replace(options, frames=max(1, frames // PART)))  # loads what is loaded once
-            report, more, took = _run(bed, options)
+            try:
+                part, work, _ = _run(bed, replace(options, frames=max(1, frames // PART)))  # loads what is loaded once
+                report, more, took = _run(bed, options)
+            except DeviceLostError:
+                raise
+            except CutlineError as error:  # it does not even open
+                faults.append(f"{way}: {error}")
+                continue
             faults += [f"{way}: {fault}" for fault in (report.error, *report.notices) if fault]
             if report.error is not None:
                 continue
