@@ -149,11 +149,12 @@ def test_a_live_source_whose_decoder_dies_goes_on_with_the_same_surfaces(
     with Feed(stream) as feed:
         taken = taker(feed.uri, SourceOptions(gpu=0, stall_timeout_s=2.0, open_timeout_s=20))
         taken.take(3)
-        taken.source._child._process.send_signal(signal.SIGKILL)
+        taken.source._child._process.kill()
+        taken.source._child._process.wait()
+        for surface in (taken.surfaces.planes(slot.index) for slot in taken.pool.slots):
+            ctypes.memset(surface.y, 0, surface.luma_pitch * 48)  # nobody writes now: take() starts the next process
         while not any(notice.kind == "reconnected" for notice in taken.notices):
             taken.take(1)
-        for surface in (taken.surfaces.planes(slot.index) for slot in taken.pool.slots):
-            ctypes.memset(surface.y, 0, surface.luma_pitch * 48)
         before = len(taken.pictures)
         taken.take(3)
         assert len(taken.pictures) == before + 3
