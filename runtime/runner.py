@@ -185,11 +185,13 @@ class Runner:
     def _lends(self) -> bool:
         """Whether composites are to be encoded on the GPU on which they are made, from where they lie."""
         named, here = ENCODER.fullmatch(self._encoder), self._engine.gpu
-        same = self._encoder != "x264" and named is not None and here is not None and int(named[1] or here) == here
-        if same and (why := why_not_lent()):
-            self._notice(f"{THROUGH_HOST}: {why}")
+        if self._encoder == "x264" or named is None or here is None:
             return False
-        return same
+        elsewhere = int(named[1] or here) != here
+        why = f"it is not that of cuda:{here}, where they are made" if elsewhere else why_not_lent()
+        if why:
+            self._notice(f"{THROUGH_HOST}: {why}")
+        return not why
 
     def _fail(self, error: CutlineError) -> None:
         if isinstance(error, DeviceLostError):

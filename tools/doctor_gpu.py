@@ -111,14 +111,15 @@ def gpu_video() -> Finding:
         decoder = why_no_nvdec()
     encoder = why_no_nvenc()
     decodes = f"decodes on the CPU ({decoder})" if decoder else "decodes on the GPU with --decoder nvdec"
-    encodes = f"encodes on the CPU ({encoder})" if encoder else "encodes H.264 there with --encoder nvenc"
+    encodes = f"encodes on the CPU ({encoder})" if encoder else "encodes H.264 on the GPU with --encoder nvenc"
     found = _version("PyNvVideoCodec")
     programs = [f"PyNvVideoCodec {found} is there for programs"] if found else []
-    return Finding(
-        "video on the GPU",
-        "optional" if decoder or encoder else "ok",
-        "; ".join([f"`cutline run` {decodes}, {encodes}", *programs]),
-    )
+    seen = "; ".join([f"`cutline run` {decodes}, {encodes}", *programs])
+    if decoder or encoder:
+        return Finding(
+            "video on the GPU", "optional", seen, "Update the NVIDIA driver and PyAV; some GPUs have no encoder."
+        )
+    return Finding("video on the GPU", "ok", seen)
 
 
 def _version(package: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, final
@@ -159,11 +159,9 @@ class VideoEncoder:
                 reason=reason(error),
             ) from error
 
-    @contextmanager
-    def _noted(self, doing: str, *, opening: bool = False) -> Iterator[None]:
-        """Within: for the watchdog, which ends a process whose GPU does not answer."""
-        with Call(doing, opening=opening) if self._recipe.codec == NVENC else nullcontext():
-            yield
+    def _noted(self, doing: str, *, opening: bool = False) -> AbstractContextManager[None]:
+        """For the watchdog, which ends a process whose GPU does not answer."""
+        return Call(doing, opening=opening) if self._recipe.codec == NVENC else nullcontext()
 
     def _refused(self, why: str) -> DeviceError | OutputError:
         facts = {"width": self._width, "height": self._height, "reason": why}

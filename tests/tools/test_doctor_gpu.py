@@ -109,8 +109,16 @@ RTX, ORIN = (b"RTX 4070", 8, 9, 0), (b"Orin", 8, 7, 1)
         (ORIN, "", "", "", None, "encodes on the CPU; an Orin's decoder can feed it by a pipe", "nvv4l2decoder"),
         (RTX, "libnvcuvid.so.1", "", "", None, "the driver came without libnvcuvid.so.1", "NVIDIA_DRIVER_CAPABILITIES"),
         (RTX, "libnvidia-encode.so.1", "", "", None, "the driver came without libnvidia-encode.so.1", "video"),
-        (RTX, "", "", "no such device", None, "with --decoder nvdec, encodes on the CPU (no such device)", ""),
-        (RTX, "", "too old", "", None, "decodes on the CPU (too old), encodes H.264 there with --encoder nvenc", ""),
+        (RTX, "", "", "no such device", None, "with --decoder nvdec, encodes on the CPU (no such device)", "PyAV"),
+        (
+            RTX,
+            "",
+            "too old",
+            "",
+            None,
+            "decodes on the CPU (too old), encodes H.264 on the GPU with --encoder nvenc",
+            "PyAV",
+        ),
         (RTX, "", "", "", "2.2.4", "with --encoder nvenc; PyNvVideoCodec 2.2.4 is there", ""),
     ],
 )

@@ -197,7 +197,11 @@ def test_an_encoder_on_another_gpu_is_fed_from_the_host(
     elsewhere = with_context(engine_for(red, kernels, device=dataclasses.replace(A_CARD, ordinal=1)))
     LOG.write_text("")
     options = replace(options_for(clip, tmp_path / "out.mp4", decoder="cpu"), encoder="nvenc:0")
-    assert Runner(elsewhere, options).run().error is None
+    report = Runner(elsewhere, options).run()
+    assert report.error is None
+    assert report.notices == [
+        "frames go to the GPU's encoder through the host: it is not that of cuda:1, where they are made"
+    ]
     assert "encoder opened" in LOG.read_text()
     assert "registered" not in LOG.read_text()
     elsewhere.close()
